@@ -1,0 +1,158 @@
+"""Kafka clients with the settings Southbound needs, and Kafka's errors as Southbound's.
+
+The rule: every client of the project is made here, so a setting that matters (idempotence, acks,
+fetch waits, no silent rewind) is decided once, with its reason beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from southbound.errors import EdgeError
+from southbound.partitioning.topology import Cluster
+
+__all__ = [
+    "OFFSET_BEGINNING",
+    "Consumer",
+    "KafkaError",
+    "KafkaException",
+    "Message",
+    "Producer",
+    "TopicPartition",
+    "consumer_config",
+    "edge_error",
+    "end_offsets",
+    "new_consumer",
+    "new_producer",
+    "producer_config",
+]
+
+Settings = Mapping[str, str | int | float | bool]
+
+
+def _base(cluster: Cluster, client_id: str) -> dict[str, str | int | float | bool]:
+    return {
+        **cluster.client,
+        "bootstrap.servers": ",".join(cluster.bootstrap),
+        "client.id": client_id,
+        # A refused connection is retried quickly at first: a broker is often back in seconds.
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 2000,
+        # Errors reach us by the calls that fail; the library's own log would only repeat them.
+        "log_level": 2,
+        "log.connection.close": False,
+    }
+
+
+def producer_config(
+    cluster: Cluster,
+    client_id: str,
+    *,
+    linger_ms: float = 5,
+    buffer_records: int = 500_000,
+    timeout_ms: int = 30_000,
+) -> dict[str, str | int | float | bool]:
+    """Settings of a producer: idempotent, acknowledged by all in-sync replicas.
+
+    `timeout_ms` bounds how long a record may wait; past it the outcome is unknown.
+    """
+    return {
+        **_base(cluster, client_id),
+        "enable.idempotence": True,
+        "acks": "all",
+        "linger.ms": linger_ms,
+        "queue.buffering.max.messages": buffer_records,
+        "queue.buffering.max.kbytes": 1 << 20,
+        "message.timeout.ms": timeout_ms,
+        "message.max.bytes": 1 << 20,
+        # A thin stream over many partitions sends one small request each; more in flight hides
+        # their latency. Five is the most that idempotence allows.
+        "max.in.flight.requests.per.connection": 5,
+        "sticky.partitioning.linger.ms": 0,
+    }
+
+
+def consumer_config(
+    cluster: Cluster, client_id: str, *, fetch_wait_ms: int = 500
+) -> dict[str, str | int | float | bool]:
+    """Settings of a consumer with manual assignment: no group, no commits, never a silent rewind."""
+    return {
+        **_base(cluster, client_id),
+        # librdkafka wants a group's name even where no group is used.
+        "group.id": f"southbound-{client_id}",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "fetch.wait.max.ms": fetch_wait_ms,
+        "socket.timeout.ms": max(60_000, fetch_wait_ms + 30_000),
+        "fetch.queue.backoff.ms": 10,
+        "fetch.error.backoff.ms": 50,
+        "isolation.level": "read_committed",
+        "check.crcs": True,
+    }
+
+
+def new_producer(cluster: Cluster, client_id: str, overrides: Settings | None = None) -> Producer:
+    """Make a producer. Connecting happens in the background."""
+    return Producer({**producer_config(cluster, client_id), **(overrides or {})})
+
+
+def new_consumer(cluster: Cluster, client_id: str, overrides: Settings | None = None) -> Consumer:
+    """Make a consumer without an assignment. Connecting happens in the background."""
+    return Consumer({**consumer_config(cluster, client_id), **(overrides or {})})
+
+
+def edge_error(error: KafkaError | KafkaException, doing: str) -> EdgeError:
+    """Turn Kafka's error into ours; `doing` is what failed, such as `reading sb.moves of c1`."""
+    inner = error.args[0] if isinstance(error, KafkaException) else error
+    retryable = bool(inner.retriable()) or inner.code() in _TRANSIENT
+    made = EdgeError(f"{doing}: {inner.str()} ({inner.name()})", retryable=retryable)
+    if isinstance(error, BaseException):
+        made.__cause__ = error
+    return made
+
+
+_TRANSIENT = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._RESOLVE,
+        KafkaError._WAIT_COORD,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+
+
+def end_offsets(
+    consumer: Consumer, topic: str, partition: int, *, timeout_s: float = 10.0
+) -> tuple[int, int]:
+    """Ask the broker for (low, high) of a partition; the high watermark is the next offset.
+
+    The consumer must not hold an open long poll, which would delay the answer by its rest.
+    Raises `EdgeError`.
+    """
+    try:
+        low, high = consumer.get_watermark_offsets(
+            TopicPartition(topic, partition), timeout=timeout_s, cached=False
+        )
+    except KafkaException as error:
+        raise edge_error(error, f"asking for the end of {topic}/{partition}") from error
+    return low, high

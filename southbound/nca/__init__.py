@@ -1,0 +1,1 @@
+"""The node control agent: follows its host's and its VPCs' streams and programs the node."""

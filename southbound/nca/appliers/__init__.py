@@ -1,0 +1,1 @@
+"""What programs the node: built-in appliers, and the interface for others."""

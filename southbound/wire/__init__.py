@@ -1,0 +1,1 @@
+"""The wire format (docs/wire.md): keys, envelopes, control records, reports. Pure."""

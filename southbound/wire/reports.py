@@ -1,0 +1,120 @@
+"""What agents tell: reports on the status topic, and presence on the interest topic (docs/wire.md).
+
+The rule: a report names what was published (changeset, resource, revision) and what became of it
+on one host, so a sender can settle its receipt from it alone. Reports are small, batched, and
+behind the same version byte as every other value.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from southbound.errors import WireError
+from southbound.resources import ResourceKey
+from southbound.wire.envelope import VERSION
+from southbound.wire.keys import SEPARATOR, decode_key, encode_key
+
+_VERSION_BYTE = bytes([VERSION])
+
+
+class Outcome(enum.IntEnum):
+    """What became of one revision of one resource on one host."""
+
+    APPLIED = 0
+    FAILED = 1
+    PENDING = 2
+    SUPERSEDED = 3
+
+
+class ReportEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One resource's outcome.
+
+    `key` is the record key; `detail` says why it failed or what it waits for; `at_us` is when, in
+    microseconds since 1970.
+    """
+
+    changeset: str
+    key: bytes
+    revision: int
+    outcome: Outcome
+    at_us: int
+    detail: str = ""
+
+    @property
+    def resource(self) -> ResourceKey:
+        """Identity of the resource. Raises `WireError` for a malformed key."""
+        return decode_key(self.key)
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True):
+    """What one host tells in one record of the status topic; its key is the host's id."""
+
+    host: str
+    sent_us: int
+    entries: tuple[ReportEntry, ...]
+
+
+class Presence(msgspec.Struct, frozen=True, array_like=True):
+    """Value on the interest topic: the host follows the VPC since then."""
+
+    since_us: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_report_decoder = msgspec.msgpack.Decoder(Report)
+_presence_decoder = msgspec.msgpack.Decoder(Presence)
+
+
+def report_entry(
+    changeset: str, key: ResourceKey, revision: int, outcome: Outcome, at_us: int, detail: str = ""
+) -> ReportEntry:
+    """Make an entry from a resource's identity."""
+    return ReportEntry(changeset, encode_key(key), revision, outcome, at_us, detail)
+
+
+def encode_report(report: Report) -> bytes:
+    """Return a status record's value."""
+    return _VERSION_BYTE + _encoder.encode(report)
+
+
+def decode_report(data: bytes) -> Report:
+    """Read a status record's value. Raises `WireError`."""
+    if data[:1] != _VERSION_BYTE:
+        raise WireError(f"unknown wire version {data[0]}" if data else "empty value")
+    try:
+        return _report_decoder.decode(memoryview(data)[1:])
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise WireError(f"malformed report: {error}") from error
+
+
+def interest_key(vpc: str, host: str) -> bytes:
+    """Key on the interest topic: `<vpc>␟<host>`; a null value says that the host has left."""
+    return f"{vpc}{SEPARATOR}{host}".encode()
+
+
+def parse_interest_key(data: bytes) -> tuple[str, str]:
+    """Return (vpc, host). Raises `WireError`."""
+    try:
+        vpc, separator, host = data.decode().partition(SEPARATOR)
+    except UnicodeDecodeError as error:
+        raise WireError(f"key is not UTF-8: {data[:80]!r}") from error
+    if not (vpc and separator and host) or SEPARATOR in host:
+        raise WireError(f"not an interest key: {data[:80]!r}")
+    return vpc, host
+
+
+def encode_presence(presence: Presence) -> bytes:
+    """Return the value of an interest record."""
+    return _VERSION_BYTE + _encoder.encode(presence)
+
+
+def decode_presence(data: bytes) -> Presence:
+    """Read an interest record's value. Raises `WireError`."""
+    if data[:1] != _VERSION_BYTE:
+        raise WireError(f"unknown wire version {data[0]}" if data else "empty value")
+    try:
+        return _presence_decoder.decode(memoryview(data)[1:])
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise WireError(f"malformed presence: {error}") from error
