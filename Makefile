@@ -1,0 +1,61 @@
+# Everything that a fresh machine with Python >= 3.11 and make needs: `make demo`, `make test`.
+# The environment is made once and again only when its lock file changes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+LOCK   := requirements.lock
+PYTEST_ARGS ?=
+BENCH_ARGS  ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup kafka demo test test-fast lint format lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z*-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make the virtual environment
+
+$(STAMP): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "southbound needs Python 3.11 or newer, and $(PYTHON) is %d.%d: name another with make PYTHON=..." % sys.version_info[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) -m venv failed: install Python's venv module (Debian: python3-venv)" >&2; exit 1; }
+	@echo "installing the locked dependencies into $(VENV)" >&2
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement $(LOCK)
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+kafka: setup ## fetch Kafka's jars, once; check the Java runtime and the Redis server
+	@$(BIN)/python -m southbound.local
+
+demo: kafka ## three clusters, thirty agents, one application: from publish to node
+	@$(BIN)/southbound demo
+
+test: kafka ## all tests, against real Kafka and Redis
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: setup ## the tests that need no servers
+	@$(BIN)/python -m pytest -m 'not live' $(PYTEST_ARGS)
+
+lint: setup ## ruff, mypy --strict, import layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench-%: kafka ## one benchmark beside its baseline: bench-publish, bench-latency, bench-...
+	@$(BIN)/southbound bench $* $(BENCH_ARGS)
+
+lock: ## pin all dependencies anew, with hashes (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+		--no-annotate --no-emit-package southbound --custom-compile-command 'make lock' \
+		--output-file $(LOCK) pyproject.toml
+
+clean: ## remove the environment and what the tools left behind
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
