@@ -29,6 +29,7 @@ SETTINGS = LocalSettings(
     region="test",
     broker=BrokerSettings(
         heap_mib=512,
+        quick_start=True,
         overrides={
             # A killed broker is back in seconds, not after a production node's patience.
             "broker.session.timeout.ms": "5000",

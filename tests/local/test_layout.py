@@ -1,0 +1,68 @@
+from southbound.local.layout import LayoutSettings, PoolSize, document, extended
+from southbound.local.record import planned
+
+
+def test_each_cluster_has_a_host_pool_and_a_vpc_pool() -> None:
+    """Of the sizes asked for, under ids of their own."""
+    settings = LayoutSettings(host=PoolSize(topics=3, partitions=5, max_per_slot=7))
+    made = document(planned(None, 2, 2, "here"), settings)
+    assert [pool["id"] for pool in made["pools"]] == ["c1-host", "c1-vpc", "c2-host", "c2-vpc"]
+    assert made["pools"][2] == {
+        "id": "c2-host",
+        "cluster": "c2",
+        "class": "host",
+        "topics": 3,
+        "partitions": 5,
+        "max_per_slot": 7,
+    }
+
+
+def test_each_zone_keeps_its_journal_in_a_cluster_of_its_own() -> None:
+    """The first one of the zone."""
+    made = document(planned(None, 4, 2, "here"), LayoutSettings())
+    assert made["azs"] == [{"id": "az-a", "journal": "c1"}, {"id": "az-b", "journal": "c2"}]
+
+
+def test_clusters_tell_their_address_and_id() -> None:
+    """As the record has them."""
+    record = planned(None, 1, None, "here")
+    (cluster,) = document(record, LayoutSettings())["clusters"]
+    assert cluster["bootstrap"] == [f"127.0.0.1:{record.brokers[0].port}"]
+    assert cluster["kafka_id"] == record.brokers[0].kafka_id
+
+
+def test_public_kinds_are_spread_over_the_clusters() -> None:
+    """Round and round."""
+    made = document(planned(None, 2, 2, "here"), LayoutSettings())
+    assert [(public["kind"], public["cluster"]) for public in made["public"]] == [
+        ("elb", "c1"),
+        ("nat_gateway", "c2"),
+        ("eip", "c1"),
+    ]
+
+
+def test_a_grown_fleet_keeps_what_a_person_wrote() -> None:
+    """A pool added by hand, a changed kind and a further setting all stay; new clusters come."""
+    small = planned(None, 1, None, "here")
+    written = document(small, LayoutSettings())
+    written["pools"].append({"id": "mine", "cluster": "c1", "class": "host"})
+    written["public"] = [{"kind": "elb", "cluster": "c1", "partitions": 99}]
+    written["note"] = "by hand"
+    wanted = document(planned(small, 2, None, "here"), LayoutSettings())
+    grown = extended(written, wanted)
+    assert [pool["id"] for pool in grown["pools"]] == [
+        "c1-host",
+        "c1-vpc",
+        "mine",
+        "c2-host",
+        "c2-vpc",
+    ]
+    assert grown["public"][0]["partitions"] == 99
+    assert [public["kind"] for public in grown["public"]] == ["elb", "nat_gateway", "eip"]
+    assert grown["note"] == "by hand"
+
+
+def test_extending_a_complete_document_changes_nothing() -> None:
+    """So a second start leaves the file alone."""
+    made = document(planned(None, 2, 2, "here"), LayoutSettings())
+    assert extended(made, made) == made
