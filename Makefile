@@ -13,7 +13,7 @@ BENCH_ARGS  ?=
 .PHONY: help setup kafka demo test test-fast lint format lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z*-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make the virtual environment
 
@@ -39,10 +39,9 @@ test-fast: setup ## the tests that need no servers
 	@$(BIN)/python -m pytest -m 'not live' $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy --strict, import layers
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@failed=0; for check in 'ruff check .' 'ruff format --check .' mypy lint-imports; do \
+		echo "$$check"; $(BIN)/$$check || failed=1; \
+	done; exit $$failed
 
 format: setup ## format the code
 	@$(BIN)/ruff format .
