@@ -39,7 +39,7 @@ test-fast: setup ## the tests that need no servers
 	@$(BIN)/python -m pytest -m 'not live' $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy --strict, import layers
-	@failed=0; for check in 'ruff check .' 'ruff format --check .' mypy lint-imports; do \
+	@failed=0; for check in 'ruff check .' 'ruff format --check .' mypy 'lint-imports --no-logo'; do \
 		echo "$$check"; $(BIN)/$$check || failed=1; \
 	done; exit $$failed
 
