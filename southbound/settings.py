@@ -49,24 +49,38 @@ class PublisherSettings:
 class AgentSettings:
     """How an agent reads, applies and reports.
 
+    `fetch_wait_ms`: how long a broker may hold a fetch that has nothing to give. `poll_s`: how long
+    the agent's thread waits for a record before it looks at anything else. `mark_timeout_s`: how
+    long it asks for watermarks before it tries again later.
     `changeset_hold_s`: how long an incomplete changeset is held before its resources are released
-    singly. `interest_grace_s`: how long a VPC is followed after its last port has left.
-    `retention_of_deletes_s`: how long the log keeps deletes; an agent away for more than half of
-    it resyncs. `retry_*`: backoff of a failed apply.
+    singly; `held_max` bounds the records held. `interest_grace_s`: how long a VPC is followed after
+    its last port has left. `retention_of_deletes_s`: how long the log keeps deletes; an agent away
+    for more than half of it resyncs. `marker_wait_s`: how long a stream that the directory says has
+    moved waits for its marker. `retry_*`: backoff of a failed apply, a report that was not
+    acknowledged and a VPC whose replica is not found. `flush_s`: how long what is not urgent may
+    wait to be written down. `alive_every_s`: how often an idle agent makes sure that its cluster
+    answers. `outbox_max` bounds the lines of reports owed; past it the oldest are dropped.
     """
 
     fetch_wait_ms: int = 10_000
+    poll_s: float = 0.5
+    mark_timeout_s: float = 3.0
     batch_records: int = 500
     snapshot_batch_records: int = 5_000
     changeset_hold_s: float = 30.0
+    held_max: int = 100_000
     interest_grace_s: float = 30.0
     retention_of_deletes_s: float = 7 * 86_400.0
+    marker_wait_s: float = 30.0
     retry_first_s: float = 0.5
     retry_max_s: float = 60.0
+    flush_s: float = 5.0
+    alive_every_s: float = 300.0
     report_linger_ms: float = 5.0
     report_batch: int = 500
     outbox_max: int = 100_000
-    held_max: int = 100_000
+    quarantine_max: int = 1_000
+    quarantine_bytes: int = 4_096
     sqlite_synchronous: str = "NORMAL"
 
 
@@ -77,3 +91,17 @@ class WorkerSettings:
     session_timeout_ms: int = 10_000
     fetch_wait_ms: int = 500
     batch_records: int = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentSettings:
+    """How much a document may hold: a file, its nesting, and what its YAML aliases unfold to.
+
+    `changeset_resources_max` bounds the changesets made of other control planes' documents.
+    """
+
+    bytes_max: int = 512 << 20
+    yaml_bytes_max: int = 32 << 20
+    yaml_nodes_max: int = 2_000_000
+    depth_max: int = 64
+    changeset_resources_max: int = 1_000
