@@ -1,1 +1,4 @@
-"""The node control agent: follows its host's and its VPCs' streams and programs the node."""
+"""The node control agent: reads what a node should be from Kafka, applies it, and reports.
+
+`core.py` and the nouns it is made of are pure; `service.py` performs their effects.
+"""

@@ -1,0 +1,54 @@
+"""What the agents of one process may share: the directory's client, the way back, the counters.
+
+The rule: an agent alone makes its own; a process of many makes these once and hands them to each, so
+that a host's agent costs a consumer and a file, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from southbound.nca.counters import Counters
+from southbound.nca.lookups import Locator, Lookups
+from southbound.nca.reporter import Reporter
+from southbound.settings import AgentSettings, DirectorySettings
+
+_FLUSH_S = 3.0
+
+
+class AgentParts(msgspec.Struct, frozen=True):
+    """What the agents of one process may share.
+
+    `registry` gets the metrics of `counters`, once, for all of them.
+    """
+
+    lookups: Lookups
+    reporter: Reporter
+    counters: Counters
+
+    @classmethod
+    def make(
+        cls,
+        locator: Callable[[], Locator],
+        *,
+        client_id: str = "agents",
+        settings: AgentSettings | None = None,
+    ) -> AgentParts:
+        """Make parts around a directory's client, which `locator` makes when it is first needed."""
+        linger_ms = (settings or AgentSettings()).report_linger_ms
+        return cls(Lookups(locator), Reporter(client_id, linger_ms=linger_ms), Counters())
+
+    def close(self) -> None:
+        """End what is shared, after the agents have stopped."""
+        self.reporter.flush(_FLUSH_S)
+        self.lookups.close()
+
+
+def directory_client(settings: DirectorySettings) -> Locator:
+    """Make a client of the directory; it does no IO until it is opened."""
+    # Redis's client is a fifth of an agent's memory: it comes when the directory is first asked.
+    from southbound.directory import Directory
+
+    return Directory(settings)

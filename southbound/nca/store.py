@@ -1,0 +1,337 @@
+"""What an agent remembers, in SQLite: one file, one transaction for each batch.
+
+The rule: resources, positions and debts change together or not at all. A file of an older version is
+migrated, one of a newer version is refused (its agent knew things that this one does not), and one
+that is broken is moved aside: the agent then starts from nothing and reads a snapshot, while the node
+keeps what it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from southbound.errors import ConfigError, EdgeError, Fault, SouthboundError, WireError
+from southbound.nca.state import (
+    Entry,
+    Owed,
+    OwedPresence,
+    OwedReport,
+    Quarantined,
+    State,
+    Status,
+    StreamState,
+    Transaction,
+)
+from southbound.partitioning.placement import parse_placement
+from southbound.partitioning.topology import Topology
+from southbound.resources import Op, ResourceKey, Scope
+from southbound.wire.keys import decode_key, encode_key, parse_scope_text, scope_text
+
+FILE = "agent.db"
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE clusters (id TEXT PRIMARY KEY, kafka_id TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE resources (
+        key BLOB PRIMARY KEY, revision INTEGER NOT NULL, op INTEGER NOT NULL,
+        status INTEGER NOT NULL, changeset TEXT NOT NULL, detail TEXT NOT NULL, spec BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE streams (
+        scope TEXT PRIMARY KEY, placement TEXT NOT NULL, next INTEGER, swept INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE owed (seq INTEGER PRIMARY KEY, debt BLOB NOT NULL);
+    CREATE TABLE quarantine (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, topic TEXT NOT NULL,
+        partition INTEGER NOT NULL, position INTEGER NOT NULL, why TEXT NOT NULL,
+        at_us INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL
+    );
+    """,
+)
+"""Script `i` brings a file of version `i` to version `i + 1`."""
+
+_PROGRESS_STEP_US = 60_000_000
+
+_debts = msgspec.msgpack.Decoder(OwedReport | OwedPresence)
+_topologies = msgspec.json.Decoder(Topology)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class BrokenStore(SouthboundError):
+    """The file is not a database any more, or holds what this agent cannot have written."""
+
+
+class Store:
+    """The state of one agent in `folder`. Used by one thread at a time.
+
+    `synchronous` is SQLite's setting of that name. `quarantine_max` bounds the rows kept of records
+    that could not be read.
+    """
+
+    def __init__(
+        self, folder: Path, host: str, *, synchronous: str = "NORMAL", quarantine_max: int = 1_000
+    ) -> None:
+        self.path = folder / FILE
+        self._host = host
+        self._synchronous = synchronous
+        self._quarantine_max = quarantine_max
+        self._connection: sqlite3.Connection | None = None
+        self._progress_us = 0
+
+    def open(self) -> State:
+        """Open the file, or make it, and load everything.
+
+        Raises `BrokenStore` (then `move_aside` and open again), `ConfigError` for another host's
+        file or one of a newer version, `EdgeError` when the disk refuses.
+        """
+        with _disk_errors("opening", self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=5.0
+            )
+        self._connection = connection
+        try:
+            with _disk_errors("opening", self.path):
+                self._prepare(connection)
+                return self._load(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file. Everything committed stays."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with _disk_errors("closing", self.path):
+                connection.close()
+
+    def move_aside(self) -> Path:
+        """Put a broken file out of the way, over an earlier one; return where it is now."""
+        self.close()
+        aside = self.path.with_name(self.path.name + ".broken")
+        with _disk_errors("moving aside", self.path):
+            for end in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + end).unlink(missing_ok=True)
+            self.path.replace(aside)
+        return aside
+
+    def commit(self, transaction: Transaction) -> None:
+        """Write a transaction, as a whole or not at all.
+
+        Raises `EdgeError` when the disk refuses (full, for instance), `BrokenStore` when the file
+        turns out to be broken.
+        """
+        connection = self._connection
+        assert connection is not None, "the store is not open"
+        with _disk_errors("writing", self.path):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                self._write(connection, transaction)
+                connection.execute("COMMIT")
+                self._note_progress(transaction.progress_us)
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    def quarantined(self) -> list[Quarantined]:
+        """Return the records that could not be read, the latest last."""
+        connection = self._connection
+        assert connection is not None, "the store is not open"
+        rows = connection.execute(
+            "SELECT cluster, topic, partition, position, key, value, why, at_us"
+            " FROM quarantine ORDER BY number"
+        )
+        return [Quarantined(*row) for row in rows]
+
+    # Opening.
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise ConfigError(
+                "the state was written by a newer agent",
+                [
+                    Fault(
+                        str(self.path),
+                        version,
+                        f"this agent knows versions up to {len(MIGRATIONS)}; upgrade it, or move"
+                        " the folder away to begin with a snapshot",
+                    )
+                ],
+            )
+        if version == 0:
+            # A file that is being made has nothing to lose yet.
+            connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = WAL")
+        if version < len(MIGRATIONS):
+            self._migrate(connection, version)
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute("PRAGMA cache_size = -256")
+
+    def _migrate(self, connection: sqlite3.Connection, version: int) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in ";".join(MIGRATIONS[version:]).split(";"):
+            connection.execute(statement)
+        connection.execute("INSERT OR IGNORE INTO facts VALUES ('host', ?)", (self._host.encode(),))
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+
+    def _load(self, connection: sqlite3.Connection) -> State:
+        facts = dict(connection.execute("SELECT name, value FROM facts"))
+        self._check_host(facts.get("host", b""))
+        try:
+            topology = facts.get("topology")
+            self._progress_us = int(facts.get("progress_us", 0))
+            return State(
+                topology=None if topology is None else _topologies.decode(topology),
+                progress_us=self._progress_us,
+                kafka_ids=dict(connection.execute("SELECT id, kafka_id FROM clusters")),
+                entries=dict(_entries(connection)),
+                streams=dict(_streams(connection)),
+                owed=dict(_owed(connection)),
+            )
+        except (WireError, msgspec.MsgspecError, ValueError, TypeError) as error:
+            raise BrokenStore(f"{self.path}: {error}") from error
+
+    def _check_host(self, host: object) -> None:
+        if not isinstance(host, bytes):
+            raise BrokenStore(f"{self.path}: it names no host")
+        if host.decode(errors="replace") != self._host:
+            raise ConfigError(
+                "the state belongs to another host",
+                [Fault(str(self.path), host.decode(errors="replace"), f"expected {self._host!r}")],
+            )
+
+    # Writing.
+
+    def _write(self, connection: sqlite3.Connection, transaction: Transaction) -> None:
+        if transaction.entries:
+            _write_entries(connection, transaction.entries)
+        if transaction.streams:
+            _write_streams(connection, transaction.streams)
+        if transaction.owed:
+            connection.executemany(
+                "INSERT OR REPLACE INTO owed VALUES (?, ?)",
+                [(seq, _encoder.encode(debt)) for seq, debt in transaction.owed.items()],
+            )
+        if transaction.settled:
+            connection.executemany(
+                "DELETE FROM owed WHERE seq = ?", [(seq,) for seq in transaction.settled]
+            )
+        self._write_facts(connection, transaction)
+        if transaction.quarantined:
+            self._write_quarantine(connection, transaction.quarantined)
+
+    def _note_progress(self, progress_us: int) -> None:
+        if progress_us > self._progress_us + _PROGRESS_STEP_US:
+            self._progress_us = progress_us
+
+    def _write_facts(self, connection: sqlite3.Connection, transaction: Transaction) -> None:
+        # Progress is only compared with days: a minute's precision spares a page of each batch.
+        if transaction.progress_us > self._progress_us + _PROGRESS_STEP_US:
+            _put_fact(connection, "progress_us", transaction.progress_us)
+        if transaction.topology is not None:
+            _put_fact(connection, "topology", msgspec.json.encode(transaction.topology))
+        if transaction.kafka_ids:
+            connection.executemany(
+                "INSERT OR REPLACE INTO clusters VALUES (?, ?)", transaction.kafka_ids.items()
+            )
+
+    def _write_quarantine(
+        self, connection: sqlite3.Connection, quarantined: Sequence[Quarantined]
+    ) -> None:
+        connection.executemany(
+            "INSERT INTO quarantine (cluster, topic, partition, position, key, value, why, at_us)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [msgspec.structs.astuple(row) for row in quarantined],
+        )
+        connection.execute(
+            "DELETE FROM quarantine WHERE number <= (SELECT max(number) FROM quarantine) - ?",
+            (self._quarantine_max,),
+        )
+
+
+@contextlib.contextmanager
+def _disk_errors(doing: str, path: Path) -> Iterator[None]:
+    """Turn the errors of SQLite and the disk into ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        # Full, read-only, locked, not openable: the disk's state, not the file's.
+        raise EdgeError(f"{doing} {path}: {error}", retryable=True) from error
+    except sqlite3.DatabaseError as error:
+        raise BrokenStore(f"{doing} {path}: {error}") from error
+    except OSError as error:
+        raise EdgeError(f"{doing} {path}: {error}", retryable=True) from error
+
+
+def _put_fact(connection: sqlite3.Connection, name: str, value: object) -> None:
+    connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+
+def _entries(connection: sqlite3.Connection) -> Iterator[tuple[ResourceKey, Entry]]:
+    rows = connection.execute(
+        "SELECT key, revision, op, spec, changeset, status, detail FROM resources"
+    )
+    for key, revision, op, spec, changeset, status, detail in rows:
+        entry = Entry(revision, Op(op), spec, changeset, Status(status), detail)
+        yield decode_key(key), entry
+
+
+def _streams(connection: sqlite3.Connection) -> Iterator[tuple[Scope, StreamState]]:
+    for scope, placement, next_, swept in connection.execute(
+        "SELECT scope, placement, next, swept FROM streams"
+    ):
+        yield (
+            parse_scope_text(scope),
+            StreamState(parse_placement(placement), next_, bool(swept)),
+        )
+
+
+def _owed(connection: sqlite3.Connection) -> Iterator[tuple[int, Owed]]:
+    for seq, debt in connection.execute("SELECT seq, debt FROM owed ORDER BY seq"):
+        yield seq, _debts.decode(debt)
+
+
+def _write_entries(
+    connection: sqlite3.Connection, entries: dict[ResourceKey, Entry | None]
+) -> None:
+    kept = [
+        (
+            encode_key(key),
+            entry.revision,
+            int(entry.op),
+            int(entry.status),
+            entry.changeset,
+            entry.detail,
+            entry.spec,
+        )
+        for key, entry in entries.items()
+        if entry is not None
+    ]
+    if kept:
+        connection.executemany(
+            "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?, ?)", kept
+        )
+    gone = [(encode_key(key),) for key, entry in entries.items() if entry is None]
+    if gone:
+        connection.executemany("DELETE FROM resources WHERE key = ?", gone)
+
+
+def _write_streams(
+    connection: sqlite3.Connection, streams: dict[Scope, StreamState | None]
+) -> None:
+    for scope, state in streams.items():
+        if state is None:
+            connection.execute("DELETE FROM streams WHERE scope = ?", (scope_text(scope),))
+        else:
+            connection.execute(
+                "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?)",
+                (scope_text(scope), state.placement.row(), state.next, int(state.swept)),
+            )
