@@ -86,11 +86,30 @@ class AgentSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """How a worker of public resources joins its group."""
+    """How a worker of public resources joins its group, reads and applies.
+
+    `session_timeout_ms`: how long a worker that says nothing keeps its partitions; `heartbeat_ms`:
+    how often it speaks, and so how soon it hears that partitions move. `poll_max_ms`: how long one
+    plan may take before the group takes the partitions away. `mark_timeout_s`: how long the ends of
+    partitions are asked for. `retry_*`: backoff of a failed apply or release. `outbox_max` bounds
+    the report entries not acknowledged; past it the oldest are dropped.
+    """
 
     session_timeout_ms: int = 10_000
+    heartbeat_ms: int = 1_000
+    poll_max_ms: int = 300_000
     fetch_wait_ms: int = 500
+    poll_s: float = 0.5
     batch_records: int = 1_000
+    mark_timeout_s: float = 3.0
+    retry_first_s: float = 0.5
+    retry_max_s: float = 60.0
+    report_linger_ms: float = 5.0
+    report_batch: int = 500
+    outbox_max: int = 100_000
+    flush_s: float = 5.0
+    quarantine_max: int = 1_000
+    quarantine_bytes: int = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
