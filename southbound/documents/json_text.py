@@ -44,10 +44,9 @@ def read_json(text: str, source: str) -> list[Any]:
         except RecursionError as error:
             raise ConfigError(f"{source} cannot be read", [_deep(source)]) from error
         except ValueError as error:
-            # Python's own limit on the digits of a whole number.
-            raise ConfigError(
-                f"{source} cannot be read", [Fault(source, "...", str(error))]
-            ) from error
+            # Python's own limit on what it converts.
+            fault = Fault(source, "...", "holds a whole number of thousands of digits")
+            raise ConfigError(f"{source} cannot be read", [fault]) from error
         values.append(value)
         position = _space_end(text, position)
     if doubles:

@@ -31,7 +31,7 @@ _NAMED: dict[str, float | bool | None] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
-_DIGITS_MAX = 40
+_DIGITS_MAX = 4_000
 
 
 def read_yaml(text: str, source: str, *, depth_max: int, nodes_max: int) -> Iterator[Any]:
@@ -162,7 +162,7 @@ class _Reader:
         """Return a key, or None after noting why its value cannot be kept."""
         if not isinstance(key, str):
             self._fault(event, key, "a key must be text: put it in quotes")
-        elif key == "<<":
+        elif key == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
             self._fault(event, key, "merge keys are not supported: write the fields out")
         elif key in known:
             self._fault(event, key, "the key stands twice in one map")
