@@ -195,7 +195,9 @@ def references(key: ResourceKey, spec: Mapping[str, Any]) -> Iterator[ResourceKe
     vpc = vpc_of_port(spec)
     for reference in kind.references:
         in_vpc = KINDS[reference.kind].cls is ScopeClass.VPC
-        scope = vpc_scope(vpc) if in_vpc and vpc and key.scope.cls is not ScopeClass.VPC else key.scope
+        scope = (
+            vpc_scope(vpc) if in_vpc and vpc and key.scope.cls is not ScopeClass.VPC else key.scope
+        )
         if in_vpc and scope.cls is not ScopeClass.VPC:
             continue
         for named in _ids(spec, reference):

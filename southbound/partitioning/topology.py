@@ -107,7 +107,9 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         found: PublicKind | None = self.__dict__["_public"].get(kind)
         return _known(found, "public kind", kind, self.public)
 
-    def pools_in(self, cls: str, *, az: str | None = None, cluster: str | None = None) -> list[Pool]:
+    def pools_in(
+        self, cls: str, *, az: str | None = None, cluster: str | None = None
+    ) -> list[Pool]:
         """Return the pools of a class, optionally only those of one AZ or one cluster."""
         return [
             pool
@@ -122,7 +124,10 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
         Highest random weight, so that adding an AZ takes over only its share of the keys.
         """
-        return max(self.azs, key=lambda az: (mmh3.hash64(f"{az.id}\x1f{key}".encode(), signed=False)[0], az.id))
+        return max(
+            self.azs,
+            key=lambda az: (mmh3.hash64(f"{az.id}\x1f{key}".encode(), signed=False)[0], az.id),
+        )
 
 
 _Named = TypeVar("_Named", Az, Cluster, Pool, PublicKind)
