@@ -467,11 +467,11 @@ class Agent:
 
     def _assign(self, topology: Topology) -> None:
         assert self._core is not None
-        wanted = self._core.assignment().marks
-        if wanted:
-            marks = self._streams.marks(topology, wanted)
-            self._feed(ev.Marked(_now(), marks))
         assignment = self._core.assignment()
+        if assignment.marks:
+            marks = self._streams.marks(topology, assignment)
+            self._feed(ev.Marked(_now(), marks))
+            assignment = self._core.assignment()
         self._streams.assign(topology, assignment.positions)
         if assignment.marks:
             self._note("kafka", f"{len(assignment.marks)} partitions told no watermarks")

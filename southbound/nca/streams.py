@@ -4,13 +4,17 @@ The rule: an open long poll would delay a change of assignment by what is left o
 is made on a new Consumer, which gets the whole new assignment before the old one is closed; and
 watermarks are asked on a Consumer that has no long poll open yet. There is one Consumer for each
 cluster that is read: one, but for the time of a move to another cluster.
+
+A Consumer is asked for the ends of all its partitions before it gets them: so it knows the leaders of
+all their topics. A topic that it had to ask about after its first fetch would wait behind that long
+poll for its answer, and its records with it (measured: always when one topic of two is known, one
+time in twenty when none is, never in 120 when all are).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from itertools import groupby
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -24,6 +28,7 @@ from southbound.edge.kafka import (
     end_offsets,
     new_consumer,
 )
+from southbound.nca.effects import Assignment
 from southbound.nca.events import Mark, Record
 from southbound.partitioning.placement import Address
 from southbound.partitioning.topology import Cluster, Topology
@@ -63,6 +68,7 @@ class _Reader:
         self.cluster = cluster
         self.next: dict[Address, int] = {}
         self.is_down = False
+        self._known: set[str] = set()
         self._addresses: dict[tuple[str, int], Address] = {}
         overrides = {
             **_LEAN,
@@ -82,8 +88,21 @@ class _Reader:
             ]
         )
 
+    def learn(self, addresses: Collection[Address], timeout_s: float) -> None:
+        """Make sure that the leaders of several partitions are known, if the cluster can be asked.
+
+        One partition alone has nothing to wait behind.
+        """
+        unknown = [address for address in addresses if address.topic not in self._known]
+        if len(addresses) == 1 or not unknown:
+            return
+        try:
+            self.marks(unknown, set(), timeout_s)
+        except KafkaException as error:
+            log.info("cluster %s is read without having answered: %s", self.cluster.id, error)
+
     def marks(
-        self, addresses: Iterable[Address], with_low: set[Address], timeout_s: float
+        self, addresses: Collection[Address], with_low: set[Address], timeout_s: float
     ) -> dict[Address, Mark]:
         """Ask the watermarks: the end of all partitions at once, the low one only where named."""
         asked = {(address.topic, address.partition): address for address in addresses}
@@ -92,6 +111,7 @@ class _Reader:
             timeout=timeout_s,
         )
         marks = {}
+        self._known.update(address.topic for address in addresses)
         for end in ends:
             address = asked[end.topic, end.partition]
             if end.error is not None:
@@ -161,20 +181,21 @@ class Streams:
         """Clusters whose brokers were all unreachable when they were last tried."""
         return tuple(id for id, reader in self._readers.items() if reader.is_down)
 
-    def marks(self, topology: Topology, addresses: Iterable[Address]) -> dict[Address, Mark]:
-        """Ask the watermarks of partitions; those that did not answer are left out.
+    def marks(self, topology: Topology, assignment: Assignment) -> dict[Address, Mark]:
+        """Ask the watermarks that an assignment wants; those that did not answer are left out.
 
         Raises `EdgeError` when a cluster does not answer at all.
         """
         found: dict[Address, Mark] = {}
-        by_cluster = groupby(sorted(addresses, key=_cluster_of), key=_cluster_of)
-        for cluster_id, group in by_cluster:
+        for cluster_id in {address.cluster for address in assignment.marks}:
             reader = self._new_reader(topology, cluster_id)
+            everything = {*assignment.positions, *assignment.marks}
+            asked = [address for address in everything if address.cluster == cluster_id]
             try:
-                marks = reader.marks(group, self._lost, self._settings.mark_timeout_s)
+                marks = reader.marks(asked, self._lost, self._settings.mark_timeout_s)
             except KafkaException as error:
                 raise edge_error(error, f"asking cluster {cluster_id} for watermarks") from error
-            found.update(marks)
+            found.update((address, marks[address]) for address in assignment.marks & marks.keys())
         self._ends.update((address, mark.high) for address, mark in found.items())
         self._lost.difference_update(found)
         return found
@@ -234,6 +255,7 @@ class Streams:
         return reader
 
     def _replace(self, reader: _Reader, part: Mapping[Address, int]) -> None:
+        reader.learn(part, self._settings.mark_timeout_s)
         try:
             reader.assign(part)
         except KafkaException as error:
@@ -257,10 +279,6 @@ class Streams:
                     haul.reached[address] = max(haul.reached.get(address, 0), found.offset)
                 if max(found.offset, haul.reached.get(address, 0)) >= self._ends[address]:
                     del self._ends[address]
-
-
-def _cluster_of(address: Address) -> str:
-    return address.cluster
 
 
 def _consumer(
