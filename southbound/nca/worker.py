@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PROBE_EVERY_S = 2.0
+_ANY = (0,)
+
 
 class WorkerStatus(msgspec.Struct, frozen=True):
     """How a worker stands.
@@ -86,6 +89,7 @@ class Worker:
         self._fault: BaseException | None = None
         self._troubles: dict[str, str] = {}
         self._joined = False
+        self._probe_at_s = 0.0
         self._status = WorkerStatus(live=False, ready=False, reasons=("not started",))
 
     # For whoever runs it.
@@ -182,15 +186,22 @@ class Worker:
         self._show()
 
     def _mark(self, group: Group) -> None:
-        """Ask where new partitions end; until that is known they only read."""
+        """Ask where new partitions end; until that is known they only read.
+
+        An answer also ends an earlier trouble with Kafka, which an idle topic would not.
+        """
         unmarked = self._core.unmarked
-        if not unmarked:
+        now_s = time.monotonic()
+        if not unmarked and ("kafka" not in self._troubles or now_s < self._probe_at_s):
             return
+        self._probe_at_s = now_s + _PROBE_EVERY_S
         try:
-            ends = group.ends(unmarked)
+            ends = group.ends(unmarked or _ANY)
         except EdgeError as error:
             self._note("kafka", str(error))
             return
+        if ends:
+            self._troubles.pop("kafka", None)
         self._perform(self._core.marked(ends, _now()))
 
     def _read(self, group: Group) -> None:
@@ -237,7 +248,8 @@ class Worker:
 
     def revoked(self, partitions: list[int], *, lost: bool) -> None:
         """Release what partitions put on the node."""
-        log.info("worker %s gives %d partitions back", self.worker_id, len(partitions))
+        how = "lost" if lost else "gives back"
+        log.info("worker %s %s %d partitions", self.worker_id, how, len(partitions))
         self._perform(self._core.revoked(partitions, lost=lost))
         self._joined = False
 

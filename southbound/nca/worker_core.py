@@ -9,7 +9,7 @@ Giving back is not deleting: it takes a resource from this node, and no report s
 
 Each resource of a public changeset may lie in another partition, and partitions belong to different
 workers, so a changeset is no unit here: index and count are not looked at, and each resource is
-taken by itself (docs/decisions, public resources).
+taken by itself (docs/decisions/0010-public-resources.md).
 """
 
 from __future__ import annotations

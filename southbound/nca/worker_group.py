@@ -6,7 +6,7 @@ Nothing is committed: each partition is read from its beginning by whoever gets 
 
 Round-robin assignment: the partitions of one topic then alternate between the workers, and since
 the directory fills partitions evenly from the lowest number on, two workers hold as many resources
-but for one (docs/decisions, public resources).
+but for one (docs/decisions/0010-public-resources.md).
 """
 
 from __future__ import annotations
