@@ -11,12 +11,10 @@ from __future__ import annotations
 import logging
 import queue
 import random
-import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +30,7 @@ from southbound.nca.lookups import Answer, Probe, Question
 from southbound.nca.parts import AgentParts, directory_client
 from southbound.nca.pending import Pending
 from southbound.nca.plan import Plan
+from southbound.nca.signals import stopping_on_signals
 from southbound.nca.state import State
 from southbound.nca.store import BrokenStore, Store
 from southbound.nca.streams import Streams
@@ -173,7 +172,7 @@ class Agent:
         """Work until stopped, by `request_stop`, SIGTERM or SIGINT. Raises what ended it, if
         anything else did.
         """
-        with _signals(self.request_stop):
+        with stopping_on_signals(self.request_stop):
             if self._thread is None:
                 self.start()
             assert self._thread is not None
@@ -542,20 +541,3 @@ class Agent:
 
 def _now() -> ev.Now:
     return ev.Now(time.monotonic(), time.time_ns() // 1000)
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Stop on SIGTERM and SIGINT, where this is the thread that signals come to."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        number: signal.signal(number, lambda *_: stop())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
