@@ -112,7 +112,8 @@ class Tables:
     def _leave_all(self, name: str, value: Mapping[str, Any], document: Document) -> None:
         kind, why = _UNSUPPORTED[name]
         content = value[name]
-        for fields in content if isinstance(content, list) and name != "prefixes" else [content]:
+        each = isinstance(content, list) and why != _PARTIAL
+        for fields in content if each else [content]:
             holder = fields if isinstance(fields, dict) else {}
             id = holder.get("id") or holder.get("name") or value.get("id") or document.source
             self._placing.leave(kind, str(id), why, document.place(name))
