@@ -79,6 +79,10 @@ class Books:
         for seq in filter(self._ledger.__contains__, event.lost):
             self._retries.failed(seq, event.now.s)
 
+    def has_news(self, now: Now) -> bool:
+        """Whether `tell` has anything to say."""
+        return bool(self._ready) or self._untold or bool(self._retries.due(now.s))
+
     def tell(self, cluster: str | None, now: Now) -> list[Send | Announce]:
         """Return what is to be told now: nothing while the host's cluster is not known.
 

@@ -33,6 +33,8 @@ from southbound.settings import AgentSettings
 from southbound.wire.envelope import decode_spec
 from southbound.wire.keys import decode_key
 
+_FREQUENT = (ev.Batch, ev.Applied, ev.Settled)
+
 
 class AgentCore:
     """One agent. Feed events to `step`, perform what it returns, and feed `Tick` by `deadline()`."""
@@ -64,30 +66,13 @@ class AgentCore:
         """Take one event; return what is to be done, in this order."""
         assert (self._applying is not None) == isinstance(event, ev.Applied)
         now = event.now
-        match event:
-            case ev.Batch():
-                self._progress(now)
-                self._reading.batch(event)
-            case ev.Applied():
-                self._take_answer(event)
-            case ev.Settled():
-                self._books.settled(event)
-            case ev.Tick():
-                self._tick(now)
-            case ev.Marked():
-                for address, mark in event.marks.items():
-                    self._reading.marked(address, mark)
-            case ev.PositionLost():
-                self._reading.lost(event.address)
-            case ev.ClusterSeen():
-                self._see_cluster(event)
-            case ev.Located():
-                self._where.located(event)
-            case ev.Started():
-                self._start(now)
-            case ev.Stopping():
-                pass
-        return self._follow_up(now, stopping=isinstance(event, ev.Stopping))
+        self._take(event)
+        effects = self._follow_up(now, stopping=isinstance(event, ev.Stopping))
+        # Whom to look for changes with ports, with markers, and with events that come seldom.
+        changed = self._where.interest.changed or self._reading.moved
+        if changed or not isinstance(event, _FREQUENT):
+            effects += self._look(now)
+        return effects
 
     def assignment(self) -> Assignment:
         """Return what is to be read now, and which watermarks are to be asked for that."""
@@ -131,6 +116,34 @@ class AgentCore:
         )
 
     # Events.
+
+    def _take(self, event: ev.Event) -> None:
+        match event:
+            case ev.Batch():
+                self._progress(event.now)
+                self._reading.batch(event)
+            case ev.Applied():
+                self._take_answer(event)
+            case ev.Settled():
+                self._books.settled(event)
+            case ev.Marked():
+                for address, mark in event.marks.items():
+                    self._reading.marked(address, mark)
+            case ev.Tick():
+                self._tick(event.now)
+            case _:
+                self._take_seldom(event)
+
+    def _take_seldom(self, event: ev.Event) -> None:
+        match event:
+            case ev.Started():
+                self._start(event.now)
+            case ev.Located():
+                self._where.located(event)
+            case ev.ClusterSeen():
+                self._see_cluster(event)
+            case ev.PositionLost():
+                self._reading.lost(event.address)
 
     def _load(self, state: State) -> None:
         self._reading.topology = state.topology
@@ -208,14 +221,7 @@ class AgentCore:
     # What follows from any event.
 
     def _follow_up(self, now: ev.Now, *, stopping: bool) -> list[Effect]:
-        settlement = self._desired.settle()
-        self._draft.entries(settlement.entries)
-        self._note_ports(settlement.entries, now)
-        self._books.owe(settlement.dues)
-        plan = self._plan(settlement.changes)
-        if plan is None and self._books.is_open:
-            self._books.answer(self._desired.answer)
-        resolve = self._resolve(now)
+        plan = self._settle(now)
         self._announce()
         effects: list[Effect] = []
         if self._draft.is_due(now.s, at_once=stopping):
@@ -224,11 +230,26 @@ class AgentCore:
             self._counters.plans += 1
             self._applying = plan
             effects.append(Apply(plan))
-        effects += self._books.tell(self._where.cluster, now)
+        if self._books.has_news(now):
+            effects += self._books.tell(self._where.cluster, now)
         if self._reading.changed:
             self._reading.changed = False
             effects.append(Assign())
-        return effects + resolve
+        return effects
+
+    def _settle(self, now: ev.Now) -> Plan | None:
+        """Draw the conclusions of what was touched; return what is to be applied."""
+        changes: tuple[Change, ...] = ()
+        if self._desired.has_news:
+            settlement = self._desired.settle()
+            self._draft.entries(settlement.entries)
+            self._note_ports(settlement.entries, now)
+            self._books.owe(settlement.dues)
+            changes = settlement.changes
+        plan = self._plan(changes)
+        if plan is None and self._books.is_open:
+            self._books.answer(self._desired.answer)
+        return plan
 
     def _plan(self, changes: tuple[Change, ...]) -> Plan | None:
         """Return what to apply, with every scope that the applier has never been told whole.
@@ -249,13 +270,14 @@ class AgentCore:
         by_key.update((change.key, change) for change in changes)
         return Plan(ordered(by_key.values()), tuple(unswept))
 
-    def _resolve(self, now: ev.Now) -> list[Effect]:
+    def _look(self, now: ev.Now) -> list[Effect]:
+        """Ask the directory for what is wanted and not known where to read."""
+        self._where.interest.changed = False
         vpcs = self._where.ask(now)
-        lost = any(stream.address is None for stream in self._positions)
-        asks = bool(vpcs) or self._asking or (bool(self._reading.moved) and lost)
-        self._reading.moved.clear()
+        lost = self._asking or any(stream.address is None for stream in self._reading.moved)
         self._asking = False
-        return [Resolve(vpcs)] if asks else []
+        self._reading.moved.clear()
+        return [Resolve(vpcs)] if vpcs or lost else []
 
     def _announce(self) -> None:
         for word in self._where.announcements:

@@ -179,6 +179,11 @@ class Desired:
 
     # What follows.
 
+    @property
+    def has_news(self) -> bool:
+        """Whether `settle` has anything to say."""
+        return bool(self._touched or self._dues or self._written or self._again)
+
     def settle(self) -> Settlement:
         """Say what follows from everything touched since the last call."""
         changes = self._deletions()

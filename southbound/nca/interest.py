@@ -10,9 +10,13 @@ from southbound.resources import ResourceKey
 
 
 class Interest:
-    """VPCs by the ports that name them. `grace_s` is how long a VPC without ports is kept."""
+    """VPCs by the ports that name them. `grace_s` is how long a VPC without ports is kept.
+
+    `changed` tells that a VPC has been added; whoever looks for it resets this.
+    """
 
     def __init__(self, grace_s: float) -> None:
+        self.changed = False
         self._grace_s = grace_s
         self._vpc_of: dict[ResourceKey, str] = {}
         self._ports: dict[str, set[ResourceKey]] = {}
@@ -31,6 +35,7 @@ class Interest:
                 self._leaving[before] = now_s + self._grace_s
         if vpc is not None:
             self._vpc_of[port] = vpc
+            self.changed |= vpc not in self._ports
             self._ports.setdefault(vpc, set()).add(port)
             self._leaving.pop(vpc, None)
 

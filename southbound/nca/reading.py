@@ -22,7 +22,7 @@ from southbound.nca.snapshot import Reason
 from southbound.nca.state import Quarantined, Status
 from southbound.partitioning.placement import Address, Placement, parse_placement
 from southbound.partitioning.topology import Topology
-from southbound.resources import Op, Scope
+from southbound.resources import Op
 from southbound.settings import AgentSettings
 from southbound.wire.control import decode_marker, decode_seal
 from southbound.wire.keys import HANDOVER, RESERVED, SEAL, SEPARATOR, decode_key
@@ -35,7 +35,7 @@ class Reading:
     """Takes batches apart, and keeps `positions`, `holding` and `desired` in step with them.
 
     `changed` tells that other partitions, or other positions, are to be read from now on; `moved`
-    gathers the scopes that a marker has moved; `sent_us` the sending times of what became desired.
+    gathers the streams that a marker has moved; `sent_us` the sending times of what became desired.
     Whoever reads these three resets them.
     """
 
@@ -55,7 +55,7 @@ class Reading:
         self.holding = Holding(settings.changeset_hold_s, settings.held_max)
         self.topology: Topology | None = None
         self.changed = False
-        self.moved: set[Scope] = set()
+        self.moved: list[Stream] = []
         self.sent_us: list[int] = []
 
     def batch(self, batch: Batch) -> None:
@@ -216,7 +216,7 @@ class Reading:
         else:
             stream.next = marker.start
         self._place(stream)
-        self.moved.add(stream.scope)
+        self.moved.append(stream)
 
     def _place(self, stream: Stream) -> None:
         stream.locate(self.topology)

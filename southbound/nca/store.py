@@ -92,7 +92,7 @@ class Store:
         with _disk_errors("opening", self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, timeout=5.0
+                self.path, isolation_level=None, check_same_thread=False, timeout=1.0
             )
         self._connection = connection
         try:
@@ -165,6 +165,8 @@ class Store:
                     )
                 ],
             )
+        # No other process may work on the same state; and a lock that is kept costs nothing again.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         if version == 0:
             # A file that is being made has nothing to lose yet.
             connection.execute("PRAGMA synchronous = OFF")
