@@ -24,8 +24,9 @@ from southbound.partitioning.topology import Cluster
 _FORMAT_TIMEOUT_S = 120.0
 _POLL_S = 0.05
 _LIGHT_COMPILING = "-XX:TieredStopAtLevel=1"
-# Any name does: asking about one topic does not list them all.
-_ASKED_TOPIC = "sb.ready"
+_ASK_TIMEOUT_S = 5.0
+# ListOffsets takes this in place of a time, and answers with the end.
+_LATEST = -1
 
 _DEFAULTS: Mapping[str, str] = {
     "process.roles": "broker,controller",
@@ -194,9 +195,10 @@ class Broker:
         ]
 
     def wait_ready(self) -> None:
-        """Wait until the broker answers Kafka's protocol as the cluster that it should be.
+        """Wait until the broker answers as the cluster that it should be, and leads all it holds.
 
-        Raises `EdgeError` with the end of its log when it has ended or takes too long.
+        A broker that comes back answers for some time before it leads its partitions, and refuses
+        those who write to them or ask for their ends. Raises `EdgeError` with the end of its log when it has ended or takes too long.
         """
         deadline = time.monotonic() + self.settings.ready_timeout_s
         cluster = Cluster(id=self.name, az="", bootstrap=(self.bootstrap,))
@@ -216,7 +218,7 @@ class Broker:
         if not answers(self.port):
             return False
         try:
-            told = client.list_topics(_ASKED_TOPIC, timeout=1.0)
+            told = client.list_topics(timeout=_ASK_TIMEOUT_S)
         except kafka.KafkaException:
             return False
         if told.cluster_id != self.kafka_id:
@@ -224,7 +226,12 @@ class Broker:
                 f"port {self.port} of {self.name} is held by another Kafka cluster, "
                 f"{told.cluster_id} (expected {self.kafka_id})"
             )
-        return bool(told.brokers)
+        held = [
+            kafka.TopicPartition(name, number, _LATEST)
+            for name, topic in told.topics.items()
+            for number in topic.partitions
+        ]
+        return bool(told.brokers) and _leads(client, held)
 
     def _failed(self, how: str) -> EdgeError:
         words = self.daemon.last_words(self.log_file)
@@ -233,3 +240,14 @@ class Broker:
     def answers(self) -> bool:
         """Tell whether the running process accepts connections."""
         return answers(self.port)
+
+
+def _leads(client: kafka.Consumer, held: list[kafka.TopicPartition]) -> bool:
+    """Tell whether the broker gives the end of every partition: only a leader does."""
+    if not held:
+        return True
+    try:
+        ends = client.offsets_for_times(held, timeout=_ASK_TIMEOUT_S)
+    except kafka.KafkaException:
+        return False
+    return all(end.error is None for end in ends)

@@ -131,7 +131,9 @@ class LocalFleet:
     def topology_document(self) -> dict[str, Any]:
         """Return the topology document as it stands in the state folder."""
         self._known()
-        document: dict[str, Any] = yaml.safe_load(self.topology_file.read_text())
+        document = self._read_topology()
+        if document is None:
+            raise ConfigError(f"{self.topology_file} is gone: start the fleet to have it again")
         return document
 
     def log_files(self) -> dict[str, Path]:
@@ -237,14 +239,26 @@ class LocalFleet:
 
     def _write_topology(self, record: FleetRecord) -> None:
         wanted = layout.document(record, self._settings.layout)
-        if self.topology_file.is_file():
-            existing = yaml.safe_load(self.topology_file.read_text()) or {}
-            grown = layout.extended(existing, wanted)
-            if grown == existing:
-                return
-            wanted = grown
-        text = yaml.safe_dump(wanted, sort_keys=False)
-        write_whole(self.topology_file, text.encode())
+        existing = self._read_topology()
+        if existing is not None:
+            wanted = layout.extended(existing, wanted)
+        if wanted != existing:
+            text = yaml.safe_dump(wanted, sort_keys=False)
+            write_whole(self.topology_file, text.encode())
+
+    def _read_topology(self) -> dict[str, Any] | None:
+        """Return the file as plain data (its meaning is judged by whoever applies it)."""
+        try:
+            found = yaml.safe_load(self.topology_file.read_text())
+        except FileNotFoundError:
+            return None
+        except yaml.YAMLError as error:
+            fault = Fault(str(self.topology_file), "unreadable", str(error))
+            raise ConfigError("the fleet's topology cannot be read", [fault]) from error
+        if not isinstance(found, dict):
+            fault = Fault(str(self.topology_file), found, "is not a topology")
+            raise ConfigError("the fleet's topology cannot be read", [fault])
+        return found
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

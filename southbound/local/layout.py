@@ -84,7 +84,7 @@ def extended(existing: Mapping[str, Any], wanted: Document) -> Document:
     grown: Document = dict(existing)
     for section, key in _SECTIONS.items():
         entries = list(existing.get(section) or ())
-        known = {entry[key] for entry in entries}
+        known = {entry.get(key) for entry in entries if isinstance(entry, Mapping)}
         grown[section] = [
             *entries,
             *(entry for entry in wanted[section] if entry[key] not in known),

@@ -1,3 +1,6 @@
+import pytest
+
+from southbound.documents.topology import topology_of
 from southbound.local.layout import LayoutSettings, PoolSize, document, extended
 from southbound.local.record import planned
 
@@ -66,3 +69,12 @@ def test_extending_a_complete_document_changes_nothing() -> None:
     """So a second start leaves the file alone."""
     made = document(planned(None, 2, 2, "here"), LayoutSettings())
     assert extended(made, made) == made
+
+
+@pytest.mark.parametrize(("clusters", "azs"), [(1, 1), (2, 2), (3, 2), (26, 26)])
+def test_the_document_is_a_valid_topology(clusters: int, azs: int) -> None:
+    """The validation that `topology apply` runs finds nothing wrong with it."""
+    topology = topology_of(document(planned(None, clusters, azs, "here"), LayoutSettings()))
+    assert len(topology.clusters) == clusters
+    assert len(topology.azs) == azs
+    assert len(topology.pools) == 2 * clusters
