@@ -79,9 +79,16 @@ class CapacityError(PlanError):
 
 
 class StaleMap(SouthboundError):
-    """The map has changed since the caller read it; read it again and decide anew."""
+    """The map has changed since the caller read it; read it again and decide anew.
+
+    `current` is what is there now, where that is known (a `Placement` or a `VpcPlacement`).
+    """
 
     exit_code = 6
+
+    def __init__(self, message: str, current: object = None) -> None:
+        self.current = current
+        super().__init__(message)
 
 
 class EdgeError(SouthboundError):

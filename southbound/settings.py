@@ -14,14 +14,28 @@ class DirectorySettings:
     """How a process speaks to the directory.
 
     `redis_url` finds Redis; `cached_max` bounds the placements kept in memory; `changes_max` bounds
-    the stream of map changes kept in Redis; `batch` is how many rows one script call handles.
+    the stream of map changes kept in Redis; `batch` is how many rows one script call handles;
+    `round` is how many entries one turn with the journal writes or reads; `attempts_max` bounds the
+    turns of one call when others interfere. `follow_wait_s` is how long the follower of changes
+    waits at the server, `unreachable_s` how long a journal that did not answer is let alone.
+
+    A `visitor` asks and leaves: it keeps no cache, follows no changes, holds no connection between
+    calls, and brings Redis up to date only to register. Agents are visitors: what they read may be
+    old, since their streams' markers lead on, and a million of them must not stay connected.
     """
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     redis_timeout_s: float = 2.0
+    client_id: str = "directory"
     cached_max: int = 2_000_000
     changes_max: int = 200_000
     batch: int = 2_000
+    round: int = 20_000
+    attempts_max: int = 20
+    journal_timeout_s: float = 15.0
+    follow_wait_s: float = 1.0
+    unreachable_s: float = 5.0
+    visitor: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

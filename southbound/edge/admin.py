@@ -1,203 +1,332 @@
-"""Kafka's topics: seeing them, making them, and mending their settings.
+"""Making a topology's topics, and telling where they have drifted.
 
-The rule: every call may be repeated; what is there already is no error. A topic counts as made when
-each of its partitions has a leader, since a publisher that comes sooner would only wait. Nothing is
-ever deleted here: a topic's name must never mean two things.
+The rule: what is made may be made again without harm, and nothing is ever deleted or resized: a
+topic that is there with another shape is an error that names it. Requests are small, since a
+controller refuses 10,000 partitions at once; and done means that every partition answers, since the
+request to create returns long before.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka import TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are its public names
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
-from southbound.edge.kafka import KafkaError, KafkaException, edge_error
-from southbound.errors import EdgeError
-from southbound.partitioning.topics import FoundTopic, TopicSpec
-from southbound.partitioning.topology import Cluster
+from southbound.edge.kafka import KafkaError, KafkaException, base_config, edge_error
+from southbound.edge.topics import TopicSettings, TopicSpec, topics_of
+from southbound.errors import ConfigError, EdgeError, Fault
+from southbound.partitioning.topology import Cluster, Topology
 
 Progress = Callable[[int, int], None]
-"""Called with how many topics are ready, and of how many."""
 
-_PARTITIONS_A_CALL = 1_000
-"""Kafka refuses more than 10,000 records in one CreateTopics; each partition costs several."""
-_CONFIGS_A_CALL = 100
-_LOOK_S = 0.1
+_AGAIN_S = 0.1
+_CONFIGS_PER_CALL = 50
+
+
+class Drift(NamedTuple):
+    """One thing in which a topic is not as the topology means it.
+
+    `what`: `missing`, `partitions`, or the name of a setting. `mendable`: `apply_topics` mends it.
+    """
+
+    cluster: str
+    topic: str
+    what: str
+    found: str
+    wanted: str
+    mendable: bool
+
+
+class Applied(NamedTuple):
+    """What `apply_topics` did, as `cluster/topic`; all empty when everything was there."""
+
+    created: list[str]
+    grown: list[str]
+    altered: list[str]
+
+
+class Found(NamedTuple):
+    """One topic as it is."""
+
+    partitions: int
+    config: dict[str, str]
 
 
 class ClusterAdmin:
-    """Administers the topics of one cluster. Making it does no IO; all calls raise `EdgeError`."""
+    """Administers one Kafka cluster. Making it does no IO; all calls raise `EdgeError`."""
 
-    def __init__(self, cluster: Cluster, client_id: str = "topics", *, timeout_s: float = 30.0):
-        self._cluster = cluster
-        self._client_id = client_id
-        self._timeout_s = timeout_s
+    def __init__(self, cluster: Cluster, settings: TopicSettings) -> None:
+        self.cluster = cluster
+        self._settings = settings
         self._client: AdminClient | None = None
 
     def kafka_id(self) -> str:
-        """Return the cluster id that the brokers tell."""
-        return self._identity()[0]
+        """Return the id by which the brokers call their cluster."""
+        doing = f"asking cluster {self.cluster.id} for its id"
+        options = {"request_timeout": self._settings.call_timeout_s}
+        answer = self._wait(self._open().describe_cluster(**options), doing)
+        return str(answer.cluster_id)
 
-    def brokers(self) -> int:
-        """Return how many brokers are known to the one that answers."""
-        return self._identity()[1]
+    def check_identity(self) -> None:
+        """Raise `ConfigError` when the brokers are another Kafka cluster than the topology names."""
+        if self.cluster.kafka_id:
+            found = self.kafka_id()
+            if found != self.cluster.kafka_id:
+                place = f"clusters[{self.cluster.id}].kafka_id"
+                fault = Fault(place, self.cluster.kafka_id, f"the brokers there are of {found!r}")
+                raise ConfigError("a cluster is not the one that the topology names", [fault])
 
-    def topics(self, *, configs: bool = True) -> dict[str, FoundTopic]:
-        """Return Southbound's topics (`sb.*`) that are there; without `configs` theirs are empty."""
-        found = self._listed()
-        told = self._configs(sorted(found)) if configs else {}
-        return {name: FoundTopic(*numbers, told.get(name, {})) for name, numbers in found.items()}
+    def find(self, specs: Sequence[TopicSpec]) -> dict[str, Found]:
+        """Return those of the topics that exist, by name."""
+        partitions: dict[str, int] = {}
+        for piece in self._pieces(specs):
+            partitions.update(self._partitions([spec.name for spec in piece]))
+        configs: dict[str, dict[str, str]] = {}
+        names = [spec.name for spec in specs if spec.name in partitions]
+        for first in range(0, len(names), _CONFIGS_PER_CALL):
+            configs.update(self._configs(names[first : first + _CONFIGS_PER_CALL]))
+        return {name: Found(partitions[name], configs[name]) for name in names}
 
-    def create(self, specs: Sequence[TopicSpec], progress: Progress | None = None) -> None:
-        """Make the topics and wait until every partition of each has a leader.
-
-        Topics that are there already stay as they are.
-        """
-        missing = [spec for spec in specs if spec.name not in self._listed()]
-        ready = len(specs) - len(missing)
-        for batch in _batches(missing):
-            made = self._open().create_topics([_new_topic(spec) for spec in batch])
-            self._all(made, "making topics", KafkaError.TOPIC_ALREADY_EXISTS)
-            self._await_leaders(batch)
-            ready += len(batch)
-            if progress is not None:
-                progress(ready, len(specs))
+    def create(self, specs: Sequence[TopicSpec]) -> None:
+        """Create topics in one request; one that exists meanwhile is no error."""
+        wanted = [
+            NewTopic(spec.name, spec.partitions, spec.replication, config=dict(spec.config))
+            for spec in specs
+        ]
+        answers = self._open().create_topics(
+            wanted, operation_timeout=self._settings.call_timeout_s
+        )
+        for name, answer in answers.items():
+            doing = f"creating {name} in cluster {self.cluster.id}"
+            self._wait(answer, doing, fine=KafkaError.TOPIC_ALREADY_EXISTS)
 
     def grow(self, spec: TopicSpec) -> None:
-        """Add partitions to a topic until it has as many as wanted, and wait for their leaders."""
-        wanted = [NewPartitions(spec.name, spec.partitions)]
-        self._all(self._open().create_partitions(wanted), "adding partitions")
-        self._await_leaders([spec])
+        """Raise a topic's number of partitions."""
+        answers = self._open().create_partitions([NewPartitions(spec.name, spec.partitions)])
+        for name, answer in answers.items():
+            self._wait(answer, f"adding partitions to {name} in cluster {self.cluster.id}")
 
-    def configure(self, topic: str, settings: Mapping[str, str]) -> None:
+    def configure(self, name: str, config: Iterable[tuple[str, str]]) -> None:
         """Set some settings of a topic; the others stay."""
         entries = [
-            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-            for name, value in settings.items()
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+            for key, value in config
         ]
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-        self._all(self._open().incremental_alter_configs([resource]), "setting topics")
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        for answer in self._open().incremental_alter_configs([resource]).values():
+            self._wait(answer, f"configuring {name} in cluster {self.cluster.id}")
+
+    def wait_ready(self, specs: Sequence[TopicSpec], progress: Progress | None = None) -> None:
+        """Return when every partition of the topics answers for its end."""
+        deadline = time.monotonic() + self._settings.ready_timeout_s
+        waiting = [(spec.name, number) for spec in specs for number in range(spec.partitions)]
+        total = len(waiting)
+        while waiting:
+            waiting = list(self._silent(waiting))
+            if progress is not None:
+                progress(total - len(waiting), total)
+            if waiting and time.monotonic() > deadline:
+                topic, number = waiting[0]
+                raise EdgeError(
+                    f"{len(waiting)} partitions of cluster {self.cluster.id} have no leader after "
+                    f"{self._settings.ready_timeout_s:g} s, {topic}/{number} among them",
+                    retryable=True,
+                )
+            if waiting:
+                time.sleep(_AGAIN_S)
+
+    def _silent(self, partitions: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+        """Yield the partitions that do not answer yet."""
+        size = self._settings.partitions_per_call
+        for first in range(0, len(partitions), size):
+            latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+            piece = {TopicPartition(*one): latest for one in partitions[first : first + size]}
+            answers = self._open().list_offsets(
+                piece, request_timeout=self._settings.call_timeout_s
+            )
+            for partition, answer in answers.items():
+                try:
+                    answer.result()
+                except KafkaException as error:
+                    doing = f"waiting for {partition.topic} of cluster {self.cluster.id}"
+                    made = edge_error(error, doing)
+                    if not made.retryable:
+                        raise made from error
+                    yield partition.topic, partition.partition
+
+    def _partitions(self, names: Sequence[str]) -> dict[str, int]:
+        answers = self._open().describe_topics(
+            TopicCollection(list(names)), request_timeout=self._settings.call_timeout_s
+        )
+        found = {}
+        for name, answer in answers.items():
+            doing = f"describing {name} of cluster {self.cluster.id}"
+            described = self._wait(answer, doing, fine=KafkaError.UNKNOWN_TOPIC_OR_PART)
+            if described is not None:
+                found[name] = len(described.partitions)
+        return found
+
+    def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._open().describe_configs(
+            resources, request_timeout=self._settings.call_timeout_s
+        )
+        found = {}
+        for resource, answer in answers.items():
+            doing = f"describing {resource.name} of cluster {self.cluster.id}"
+            entries = self._wait(answer, doing)
+            found[resource.name] = {name: entry.value or "" for name, entry in entries.items()}
+        return found
+
+    def _pieces(self, specs: Sequence[TopicSpec]) -> Iterator[list[TopicSpec]]:
+        """Cut a list of topics into pieces that one request may hold."""
+        yield from pieces(specs, self._settings.partitions_per_call)
+
+    def _wait(self, answer: Future[Any], doing: str, fine: int | None = None) -> Any:
+        try:
+            return answer.result(self._settings.call_timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() == fine:
+                return None
+            raise edge_error(error, doing) from error
+        except TimeoutError as error:
+            raise EdgeError(f"{doing}: no answer", retryable=True) from error
 
     def _open(self) -> AdminClient:
         if self._client is None:
-            self._client = AdminClient(
-                {
-                    **self._cluster.client,
-                    "bootstrap.servers": ",".join(self._cluster.bootstrap),
-                    "client.id": self._client_id,
-                    "log_level": 2,
-                    "socket.timeout.ms": int(self._timeout_s * 1000),
-                    "reconnect.backoff.max.ms": 1000,
-                }
-            )
+            self._client = AdminClient(base_config(self.cluster, "admin"))
         return self._client
 
-    def _doing(self, what: str) -> str:
-        return f"{what} of cluster {self._cluster.id} at {', '.join(self._cluster.bootstrap)}"
 
-    def _identity(self) -> tuple[str, int]:
-        try:
-            metadata = self._open().list_topics(timeout=self._timeout_s)
-        except KafkaException as error:
-            raise edge_error(error, self._doing("asking for the id")) from error
-        return str(metadata.cluster_id), len(metadata.brokers)
-
-    def _listed(self) -> dict[str, tuple[int, int, int]]:
-        """Return partitions, replication and leaderless partitions of each topic."""
-        try:
-            metadata = self._open().list_topics(timeout=self._timeout_s)
-        except KafkaException as error:
-            raise edge_error(error, self._doing("listing topics")) from error
-        found = {}
-        for name, topic in metadata.topics.items():
-            if not name.startswith("sb."):
-                continue
-            parts = topic.partitions.values()
-            leaderless = sum(part.leader < 0 for part in parts)
-            replication = min((len(part.replicas) for part in parts), default=0)
-            found[name] = (len(parts), replication, leaderless)
-        return found
-
-    def _await_leaders(self, specs: Iterable[TopicSpec]) -> None:
-        wanted = {spec.name: spec.partitions for spec in specs}
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            found = self._listed()
-            late = [
-                name
-                for name, partitions in wanted.items()
-                if name not in found or found[name][0] < partitions or found[name][2]
-            ]
-            if not late:
-                return
-            if time.monotonic() > deadline:
-                what = f"waiting for leaders of {late[0]} and {len(late) - 1} more topics"
-                raise EdgeError(
-                    f"{self._doing(what)}: none in {self._timeout_s:g} s", retryable=True
-                )
-            time.sleep(_LOOK_S)
-
-    def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
-        told: dict[str, dict[str, str]] = {}
-        for first in range(0, len(names), _CONFIGS_A_CALL):
-            asked = [
-                ConfigResource(ResourceType.TOPIC, name)
-                for name in names[first : first + _CONFIGS_A_CALL]
-            ]
-            answers = self._open().describe_configs(asked, request_timeout=self._timeout_s)
-            for resource, answer in answers.items():
-                entries = self._result(answer, "reading settings")
-                told[resource.name] = {
-                    name: entry.value for name, entry in entries.items() if entry.value is not None
-                }
-        return told
-
-    def _all(self, futures: Mapping[Any, Future[Any]], what: str, fine: int | None = None) -> None:
-        for name, future in futures.items():
-            try:
-                future.result(self._timeout_s)
-            except KafkaException as error:
-                if error.args[0].code() != fine:
-                    raise edge_error(error, self._doing(f"{what} ({name})")) from error
-            except TimeoutError as error:
-                doing = self._doing(f"{what} ({name})")
-                raise EdgeError(
-                    f"{doing}: no answer in {self._timeout_s:g} s", retryable=True
-                ) from error
-
-    def _result(self, future: Future[dict[str, ConfigEntry]], what: str) -> dict[str, ConfigEntry]:
-        try:
-            return future.result(self._timeout_s)
-        except KafkaException as error:
-            raise edge_error(error, self._doing(what)) from error
-        except TimeoutError as error:
-            doing = self._doing(what)
-            raise EdgeError(
-                f"{doing}: no answer in {self._timeout_s:g} s", retryable=True
-            ) from error
-
-
-def _new_topic(spec: TopicSpec) -> NewTopic:
-    return NewTopic(
-        spec.name,
-        num_partitions=spec.partitions,
-        replication_factor=spec.replication,
-        config=dict(spec.config),
-    )
-
-
-def _batches(specs: Sequence[TopicSpec]) -> Iterator[list[TopicSpec]]:
-    batch: list[TopicSpec] = []
+def pieces(specs: Sequence[TopicSpec], partitions_max: int) -> Iterator[list[TopicSpec]]:
+    """Cut a list of topics so that each piece has at most so many partitions, or one topic."""
+    piece: list[TopicSpec] = []
+    size = 0
     for spec in specs:
-        if batch and sum(one.partitions for one in batch) + spec.partitions > _PARTITIONS_A_CALL:
-            yield batch
-            batch = []
-        batch.append(spec)
-    if batch:
-        yield batch
+        if piece and size + spec.partitions > partitions_max:
+            yield piece
+            piece, size = [], 0
+        piece.append(spec)
+        size += spec.partitions
+    if piece:
+        yield piece
+
+
+def drift_of(cluster: str, specs: Sequence[TopicSpec], found: dict[str, Found]) -> list[Drift]:
+    """Compare topics as they are with how they must be."""
+    drifts: list[Drift] = []
+    for spec in specs:
+        there = found.get(spec.name)
+        if there is None:
+            shape = f"{spec.partitions} partitions"
+            drifts.append(Drift(cluster, spec.name, "missing", "", shape, mendable=True))
+            continue
+        if there.partitions != spec.partitions:
+            grows = spec.grows and there.partitions < spec.partitions
+            counts = str(there.partitions), str(spec.partitions)
+            drifts.append(Drift(cluster, spec.name, "partitions", *counts, mendable=grows))
+        drifts += [
+            Drift(cluster, spec.name, key, there.config.get(key, ""), value, mendable=True)
+            for key, value in spec.config.items()
+            if there.config.get(key) != value
+        ]
+    return drifts
+
+
+def diff_topics(topology: Topology, settings: TopicSettings | None = None) -> list[Drift]:
+    """Return everything in which the clusters' topics are not as the topology means them.
+
+    Raises `EdgeError` when a cluster does not answer, `ConfigError` when it is another one.
+    """
+    chosen = settings or TopicSettings()
+    drifts: list[Drift] = []
+    for cluster in topology.clusters:
+        admin = ClusterAdmin(cluster, chosen)
+        admin.check_identity()
+        specs = topics_of(topology, cluster, chosen)
+        drifts += drift_of(cluster.id, specs, admin.find(specs))
+    return drifts
+
+
+def apply_topics(
+    topology: Topology, settings: TopicSettings | None = None, *, progress: Progress | None = None
+) -> Applied:
+    """Create what is missing, grow public topics, set drifted settings; wait until all answer.
+
+    `progress` gets partitions that answer and all of them. Raises `ConfigError`, before anything is
+    done, naming every topic that is there with another shape or cluster; `EdgeError`.
+    """
+    chosen = settings or TopicSettings()
+    work = []
+    for cluster in topology.clusters:
+        admin = ClusterAdmin(cluster, chosen)
+        admin.check_identity()
+        specs = topics_of(topology, cluster, chosen)
+        work.append((admin, specs, drift_of(cluster.id, specs, admin.find(specs))))
+    _refuse([drift for _, _, drifts in work for drift in drifts if not drift.mendable])
+    applied = Applied([], [], [])
+    total = sum(spec.partitions for _, specs, _ in work for spec in specs)
+    done = 0
+    for admin, specs, drifts in work:
+        _mend(admin, specs, drifts, chosen, applied)
+    for admin, specs, _ in work:
+        admin.wait_ready(specs, None if progress is None else _shifted(progress, done, total))
+        done += sum(spec.partitions for spec in specs)
+    return applied
+
+
+def _shifted(progress: Progress, before: int, total: int) -> Progress:
+    return lambda done, _: progress(before + done, total)
+
+
+def _refuse(drifts: Sequence[Drift]) -> None:
+    if drifts:
+        faults = [
+            Fault(
+                f"{drift.cluster}/{drift.topic}.{drift.what}",
+                drift.found,
+                f"must be {drift.wanted}",
+            )
+            for drift in drifts
+        ]
+        raise ConfigError("topics exist with another shape, which cannot be changed", faults)
+
+
+def _mend(
+    admin: ClusterAdmin,
+    specs: Sequence[TopicSpec],
+    drifts: Sequence[Drift],
+    settings: TopicSettings,
+    applied: Applied,
+) -> None:
+    by_topic: dict[str, list[Drift]] = {}
+    for drift in drifts:
+        by_topic.setdefault(drift.topic, []).append(drift)
+    place = admin.cluster.id
+    missing = [
+        spec for spec in specs if any(d.what == "missing" for d in by_topic.get(spec.name, ()))
+    ]
+    for piece in pieces(missing, settings.partitions_per_call):
+        admin.create(piece)
+        applied.created.extend(f"{place}/{spec.name}" for spec in piece)
+    for spec in specs:
+        changed = [drift for drift in by_topic.get(spec.name, ()) if drift.what != "missing"]
+        if any(drift.what == "partitions" for drift in changed):
+            admin.grow(spec)
+            applied.grown.append(f"{place}/{spec.name}")
+        config = [(d.what, d.wanted) for d in changed if d.what != "partitions"]
+        if config:
+            admin.configure(spec.name, config)
+            applied.altered.append(f"{place}/{spec.name}")

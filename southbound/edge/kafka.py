@@ -29,6 +29,7 @@ __all__ = [
     "Message",
     "Producer",
     "TopicPartition",
+    "base_config",
     "consumer_config",
     "edge_error",
     "end_offsets",
@@ -40,7 +41,8 @@ __all__ = [
 Settings = Mapping[str, str | int | float | bool]
 
 
-def _base(cluster: Cluster, client_id: str) -> dict[str, str | int | float | bool]:
+def base_config(cluster: Cluster, client_id: str) -> dict[str, str | int | float | bool]:
+    """Settings that every client of a cluster shares."""
     return {
         **cluster.client,
         "bootstrap.servers": ",".join(cluster.bootstrap),
@@ -67,7 +69,7 @@ def producer_config(
     `timeout_ms` bounds how long a record may wait; past it the outcome is unknown.
     """
     return {
-        **_base(cluster, client_id),
+        **base_config(cluster, client_id),
         "enable.idempotence": True,
         "acks": "all",
         "linger.ms": linger_ms,
@@ -87,7 +89,7 @@ def consumer_config(
 ) -> dict[str, str | int | float | bool]:
     """Settings of a consumer with manual assignment: no group, no commits, never a silent rewind."""
     return {
-        **_base(cluster, client_id),
+        **base_config(cluster, client_id),
         # librdkafka wants a group's name even where no group is used.
         "group.id": f"southbound-{client_id}",
         "enable.auto.commit": False,

@@ -97,6 +97,11 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         found: Pool | None = self.__dict__["_pools"].get(id)
         return _known(found, "pool", id, self.pools)
 
+    def find_pool(self, id: str) -> Pool | None:
+        """Return the pool of that id, or None when there is none (any more)."""
+        found: Pool | None = self.__dict__["_pools"].get(id)
+        return found
+
     def az(self, id: str) -> Az:
         """Return the AZ of that id; raises `PlanError` when there is none."""
         found: Az | None = self.__dict__["_azs"].get(id)

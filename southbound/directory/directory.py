@@ -1,0 +1,487 @@
+"""Where everything lives: the directory's face.
+
+The rule: Redis finds, Kafka decides (docs/design.md §4). Look-ups come from memory, then from Redis;
+whatever is new is decided by the journal before anybody may use it. A look-up may give an old
+placement, which the fence turns, but never one that was not journaled, and "unknown" is only said
+when the journals have been read: while they cannot be, a look-up fails instead.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self, TypeVar
+
+import msgspec
+
+from southbound.directory.audit import Audit, Difference
+from southbound.directory.cache import Cache
+from southbound.directory.follower import Follower
+from southbound.directory.forward import Forward, Progress
+from southbound.directory.index import Index
+from southbound.directory.keys import (
+    HOST,
+    PUBLIC,
+    VPC,
+    parts_of,
+    public_field,
+    public_pool,
+    text_of,
+)
+from southbound.directory.memory import Memory
+from southbound.directory.registrar import Newcomers, Registrar
+from southbound.directory.rows import RowReader
+from southbound.directory.topologies import (
+    CurrentTopology,
+    Stored,
+    encode_stored,
+    pool_slots,
+    succeed,
+)
+from southbound.directory.verdict import Held
+from southbound.edge.redis import RedisLink
+from southbound.errors import ConfigError, EdgeError, Fault, StaleMap, UnknownScope
+from southbound.partitioning.placement import Placement, VpcPlacement
+from southbound.partitioning.topology import Topology
+from southbound.resources import Scope, ScopeClass
+from southbound.settings import DirectorySettings
+from southbound.wire.keys import SEPARATOR, check_id, id_problem, scope_text
+
+_Row = TypeVar("_Row")
+_IDLE_S = 10.0
+_FAULTS_MAX = 20
+_CLASSES = {HOST: "host", VPC: "VPC", PUBLIC: "public resource"}
+
+
+class Directory:
+    """One process' way to the directory. Thread-safe; making it does no IO.
+
+    `topology`: used until the directory holds one; without it, `open` needs one in Redis.
+    """
+
+    def __init__(self, settings: DirectorySettings, topology: Topology | None = None) -> None:
+        self._settings = settings
+        self._current = CurrentTopology(topology)
+        self._rows = RowReader()
+        self._link = RedisLink(
+            settings.redis_url, timeout_s=settings.redis_timeout_s, client_name=settings.client_id
+        )
+        self._index = Index(self._link, settings)
+        self._forward = Forward(self._index, self._current, self._rows, settings)
+        self._memory = Memory(self._link, self._index, self._forward, self._current, settings)
+        self._memory.on_forget(self._forget)
+        self._registrar = Registrar(self._index, self._forward, self._current, self._rows)
+        self._audit = Audit(self._index, self._forward, self._current, self._rows, settings)
+        size = 0 if settings.visitor else settings.cached_max
+        self._hosts: Cache[Placement] = Cache(size, lambda placement: placement.epoch)
+        self._vpcs: Cache[VpcPlacement] = Cache(size, lambda placement: placement.epoch)
+        self._publics: Cache[int] = Cache(size, lambda _: 1)
+        self._follower: Follower | None = None
+        self._opening = threading.Lock()
+
+    # Life.
+
+    def open(self) -> None:
+        """Connect, bring Redis up to date, and follow what changes.
+
+        Raises `EdgeError` when Redis does not answer (call again later) and `ConfigError` when
+        there is no topology, neither given nor stored.
+        """
+        with self._opening, self._visit():
+            self._memory.settle()
+            if not self._current.known:
+                raise self._no_topology()
+            if self._follower is None and not self._settings.visitor:
+                self._follower = Follower(
+                    self._index,
+                    self._memory,
+                    self._take_change,
+                    lambda: self._forward.rest(_IDLE_S),
+                    self._settings.follow_wait_s,
+                )
+                self._follower.start()
+
+    def close(self) -> None:
+        """Stop following and let go of all connections."""
+        with self._opening:
+            follower, self._follower = self._follower, None
+        if follower is not None:
+            follower.close()
+        self._forward.rest()
+        self._link.close()
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def topology(self) -> Topology:
+        """The newest topology known here. Raises `ConfigError` when there is none."""
+        return self._current.topology
+
+    def _no_topology(self) -> ConfigError:
+        return ConfigError(
+            f"the directory at {self._link.address} holds no topology: apply one first "
+            "(southbound topology apply FILE); if Redis has lost it, rebuild the directory with "
+            "the topology's file"
+        )
+
+    @contextmanager
+    def _visit(self) -> Iterator[None]:
+        """Let go of everything after a visitor's call."""
+        try:
+            yield
+        finally:
+            if self._settings.visitor:
+                self._forward.rest()
+                self._link.close()
+
+    # Looking up.
+
+    def hosts(self, ids: Iterable[str]) -> dict[str, Placement]:
+        """Return where hosts live; one that nobody has registered is missing from the result.
+
+        Raises `EdgeError`, retryable, when one is not known here and Redis does not answer or does
+        not know the journals.
+        """
+        return self._find(HOST, self._hosts, self._rows.host, ids)
+
+    def vpcs(self, ids: Iterable[str]) -> dict[str, VpcPlacement]:
+        """Return where VPCs live; one that nobody has mentioned is missing. Errors as `hosts`."""
+        return self._find(VPC, self._vpcs, self._rows.vpc, ids)
+
+    def publics(self, kind: str, ids: Iterable[str]) -> dict[str, int]:
+        """Return the partitions of public resources of a kind. Errors as `hosts`."""
+        fields = {public_field(kind, id): id for id in ids}
+        found = self._find(PUBLIC, self._publics, self._rows.public, fields)
+        return {fields[field]: partition for field, partition in found.items()}
+
+    def _find(
+        self, letter: str, cache: Cache[_Row], parse: Callable[[str], _Row], fields: Iterable[str]
+    ) -> dict[str, _Row]:
+        known, missing = cache.split(fields)
+        if missing:
+            with self._visit():
+                known.update(self._read(letter, cache, parse, missing))
+        return known
+
+    def _read(
+        self, letter: str, cache: Cache[_Row], parse: Callable[[str], _Row], fields: Sequence[str]
+    ) -> dict[str, _Row]:
+        more = f" and {len(fields) - 1} more" if len(fields) > 1 else ""
+        what = f"{_CLASSES[letter]} {fields[0]!r}{more}".replace(SEPARATOR, "/")
+        texts = [text_of(letter, field) for field in fields]
+        for _ in range(self._settings.attempts_max):
+            try:
+                self._memory.settle()
+                since, age = self._memory.version, cache.age
+                found = self._index.rows(texts)
+                if not self._memory.still(found.standing, since):
+                    continue
+            except EdgeError as error:
+                raise EdgeError(
+                    f"{what} is not known here, and the directory does not answer: {error}",
+                    retryable=error.retryable,
+                ) from error
+            rows = {field: parse(row) for field, row in zip(fields, found.rows, strict=True) if row}
+            cache.put(rows, age)
+            if len(rows) < len(fields):
+                self._memory.check_absence(what)
+            return rows
+        raise EdgeError(f"Redis changes too often to look {what} up in it", retryable=True)
+
+    def adopt(self, scope: Scope, row: str) -> None:
+        """Take a newer row that a fence told, a host's or a VPC's; never back.
+
+        Raises `WireError` when the text is no row.
+        """
+        if scope.cls is ScopeClass.HOST:
+            self._hosts.put({scope.id: self._rows.host(row)}, self._hosts.age)
+        elif scope.cls is ScopeClass.VPC:
+            self._vpcs.put({scope.id: self._rows.vpc(row)}, self._vpcs.age)
+
+    def _take_change(self, fields: Mapping[str, str]) -> None:
+        """Take what the stream of changes says."""
+        if "t" in fields:
+            self._forward.load_topology()
+        if "k" not in fields:
+            return
+        letter, field = parts_of(fields["k"])
+        row = fields["r"]
+        if letter == HOST:
+            self._hosts.put({field: self._rows.host(row)}, self._hosts.age)
+        elif letter == VPC:
+            self._vpcs.put({field: self._rows.vpc(row)}, self._vpcs.age)
+        elif letter == PUBLIC:
+            self._publics.put({field: self._rows.public(row)}, self._publics.age)
+
+    def _forget(self) -> None:
+        for cache in (self._hosts, self._vpcs, self._publics):
+            cache.forget()
+
+    # Registering.
+
+    def register_hosts(
+        self, azs: Mapping[str, str], *, progress: Progress | None = None
+    ) -> dict[str, Placement]:
+        """Give hosts (id to AZ) their places; those that have one keep it. Returns all of them.
+
+        May be repeated after any error. Raises `ConfigError` naming bad ids and AZs,
+        `CapacityError` naming the AZ that is full, `EdgeError`.
+        """
+        self._check_hosts(azs)
+        with self._visit():
+            found = self._find_quietly(HOST, self._hosts, self._rows.host, azs)
+            by_az: dict[str, list[str]] = {}
+            for host, az in azs.items():
+                if host not in found:
+                    by_az.setdefault(az, []).append(host)
+            for az, hosts in by_az.items():
+                for piece in self._rounds(hosts):
+                    found.update(self._register(az, piece))
+                    if progress is not None:
+                        progress(len(found), len(azs))
+            return found
+
+    def _find_quietly(
+        self, letter: str, cache: Cache[_Row], parse: Callable[[str], _Row], fields: Iterable[str]
+    ) -> dict[str, _Row]:
+        """Look up what is there; absence need not be certain, since a registrar makes sure."""
+        known, missing = cache.split(fields)
+        if missing:
+            self._memory.settle()
+            age = cache.age
+            rows = self._index.rows([text_of(letter, field) for field in missing]).rows
+            read = {field: parse(row) for field, row in zip(missing, rows, strict=True) if row}
+            cache.put(read, age)
+            known.update(read)
+        return known
+
+    def _check_hosts(self, azs: Mapping[str, str]) -> None:
+        there = {az.id for az in self.topology.azs}
+        faults = []
+        for host, az in azs.items():
+            problem = id_problem(host)
+            if problem is not None:
+                faults.append(Fault("host", host, problem))
+            elif az not in there:
+                faults.append(
+                    Fault(f"AZ of host {host}", az, f"must be one of {', '.join(sorted(there))}")
+                )
+            if len(faults) >= _FAULTS_MAX:
+                break
+        if faults:
+            raise ConfigError("hosts that cannot be registered", faults)
+
+    def _rounds(self, items: Sequence[str]) -> Iterator[Sequence[str]]:
+        size = self._settings.round
+        return (items[first : first + size] for first in range(0, len(items), size))
+
+    def _register(self, az: str, hosts: Sequence[str]) -> dict[str, Placement]:
+        age = self._hosts.age
+        pools = self.topology.pools_in("host", az=az)
+        held = self._registrar.place(az, [Newcomers(HOST, hosts, pools, f"AZ {az!r}")])
+        placed = {host: self._rows.host(held[text_of(HOST, host)].row) for host in hosts}
+        self._hosts.put(placed, age)
+        return placed
+
+    def ensure_vpcs(self, homes: Mapping[str, str | None]) -> dict[str, VpcPlacement]:
+        """Return where VPCs live, making a home for those that have none.
+
+        `homes`: VPC to the cluster wanted for its home, or None for the one whose VPC pool is the
+        least loaded. Raises as `register_hosts`.
+        """
+        for vpc in homes:
+            check_id(vpc, "vpc")
+        with self._visit():
+            found = self._find_quietly(VPC, self._vpcs, self._rows.vpc, homes)
+            age = self._vpcs.age
+            for az, groups in self._homeless(homes, found).items():
+                held = self._registrar.place(az, groups)
+                made = {parts_of(text)[1]: self._rows.vpc(one.row) for text, one in held.items()}
+                self._vpcs.put(made, age)
+                found.update(made)
+            return found
+
+    def _homeless(
+        self, homes: Mapping[str, str | None], found: Mapping[str, VpcPlacement]
+    ) -> dict[str, list[Newcomers]]:
+        """Return the VPCs without a row by the AZ of their journal and the pools they may have."""
+        topology = self.topology
+        wanted: dict[tuple[str, str | None], list[str]] = {}
+        for vpc, cluster in homes.items():
+            if vpc not in found:
+                az = topology.journal_az(text_of(VPC, vpc)).id
+                wanted.setdefault((az, cluster), []).append(vpc)
+        groups: dict[str, list[Newcomers]] = {}
+        for (az, cluster), vpcs in wanted.items():
+            if cluster is not None:
+                topology.cluster(cluster)
+            where = f"cluster {cluster!r}" if cluster is not None else "any cluster"
+            pools = topology.pools_in("vpc", cluster=cluster)
+            groups.setdefault(az, []).append(Newcomers(VPC, vpcs, pools, where))
+        return groups
+
+    def propose_vpc(
+        self, vpc: str, replicas: tuple[Placement, ...], *, expected_epoch: int
+    ) -> VpcPlacement:
+        """Give a VPC another set of replicas, the home first, at `expected_epoch` + 1.
+
+        Raises `StaleMap`, with the row that is there in `current`, when it is not at that epoch
+        (any more); repeating a call that succeeded succeeds. Raises `EdgeError`.
+        """
+        topology = self.topology
+        pools = [topology.pool(replica.pool) for replica in replicas]
+        clusters = [pool.cluster for pool in pools]
+        if not replicas or len(set(clusters)) < len(clusters) or any(p.cls != "vpc" for p in pools):
+            fault = Fault(
+                f"replicas of {vpc}", clusters, "must be one VPC pool each of some clusters"
+            )
+            raise ConfigError("not a set of replicas", [fault])
+        text = text_of(VPC, vpc)
+        wanted = VpcPlacement(expected_epoch + 1, replicas)
+        with self._visit():
+            self._memory.settle()
+            made = self._registrar.raise_vpc(topology.journal_az(text).id, vpc, wanted)
+            self._vpcs.put({vpc: made}, self._vpcs.age)
+            return made
+
+    def reserve_slot(self, scope: Scope, cluster: str, epoch: int) -> Placement:
+        """Reserve a slot of a cluster for a scope's placement at `epoch`.
+
+        The same call finds the same slot again. The reservation counts until the scope's row has
+        reached that epoch. Raises `StaleMap` when it has, `CapacityError`, `EdgeError`.
+        """
+        pools = self.topology.pools_in(scope.cls.value, cluster=cluster)
+        with self._visit():
+            az = self._journal_az(scope)
+            return self._registrar.reserve(az, scope_text(scope), epoch, pools)
+
+    def _journal_az(self, scope: Scope) -> str:
+        topology = self.topology
+        if scope.cls is ScopeClass.VPC:
+            return topology.journal_az(scope_text(scope)).id
+        placement = self.hosts([scope.id]).get(scope.id)
+        if placement is None:
+            raise UnknownScope("host", scope.id, "register it first")
+        return topology.cluster(topology.pool(placement.pool).cluster).az
+
+    def place_publics(self, kind: str, ids: Iterable[str]) -> dict[str, int]:
+        """Return the partitions of public resources, giving those that have none the emptiest one.
+
+        Counts of a kind's partitions then differ by at most one where they did before. Raises as
+        `register_hosts`.
+        """
+        self.topology.public_kind(kind)
+        fields = {public_field(kind, check_id(id, "id")): id for id in ids}
+        with self._visit():
+            found = self._find_quietly(PUBLIC, self._publics, self._rows.public, fields)
+            by_az: dict[str, list[str]] = {}
+            for field in fields:
+                if field not in found:
+                    text = text_of(PUBLIC, field)
+                    by_az.setdefault(self.topology.journal_az(text).id, []).append(text)
+            age = self._publics.age
+            for az, texts in by_az.items():
+                for piece in self._rounds(texts):
+                    held = self._registrar.publics(az, kind, piece)
+                    made = {parts_of(text)[1]: int(one.row) for text, one in held.items()}
+                    self._publics.put(made, age)
+                    found.update(made)
+            return {fields[field]: partition for field, partition in found.items()}
+
+    # The whole map.
+
+    def hosts_scan(self) -> Iterator[tuple[str, Placement]]:
+        """Yield every host, in no order, as Redis has it. Raises `EdgeError`."""
+        self._memory.settle()
+        return ((host, self._rows.host(row)) for host, row in self._index.scan(HOST))
+
+    def vpcs_scan(self) -> Iterator[tuple[str, VpcPlacement]]:
+        """Yield every VPC, in no order, as Redis has it. Raises `EdgeError`."""
+        self._memory.settle()
+        return ((vpc, self._rows.vpc(row)) for vpc, row in self._index.scan(VPC))
+
+    def publics_scan(self) -> Iterator[tuple[str, str, int]]:
+        """Yield (kind, id, partition) of every public resource, in no order. Raises `EdgeError`."""
+        self._memory.settle()
+        for field, row in self._index.scan(PUBLIC):
+            kind, _, id = field.partition(SEPARATOR)
+            yield kind, id, self._rows.public(row)
+
+    def occupancy(self) -> dict[str, list[int]]:
+        """Return how many placements each slot of each pool holds, reservations included.
+
+        Slots are numbered topic x partitions + partition. Raises `EdgeError`.
+        """
+        return {pool.id: self._index.occupied(pool.id, pool.slots) for pool in self.topology.pools}
+
+    def public_occupancy(self, kind: str) -> list[int]:
+        """Return how many resources each partition of a public kind holds. Raises `EdgeError`."""
+        partitions = self.topology.public_kind(kind).partitions
+        return self._index.occupied(public_pool(kind), partitions)
+
+    def map_version(self) -> int:
+        """Return the map's version in Redis, which rises with every change. Raises `EdgeError`."""
+        return self._index.status().standing.version
+
+    def put_topology(self, wanted: Topology) -> int:
+        """Make a topology the directory's; return its version, the old one when nothing changed.
+
+        Its journals' topics must exist. Raises `ConfigError` with everything that cannot follow
+        the topology that is there, `StaleMap` when somebody else changed it meanwhile, `EdgeError`.
+        """
+        if not self._current.known:
+            self._current.adopt(Stored(msgspec.structs.replace(wanted, version=0)))
+        with self._visit():
+            self._memory.settle()
+            for az in self.topology.azs:
+                self._forward.to_end(az.id)
+            stored = self._current.stored if self.topology.version else None
+            following = succeed(stored, wanted, self._index.status().totals)
+            if following is not stored:
+                self._journal_topology(following, self.topology.azs[0].id)
+            return self.topology.version
+
+    def _journal_topology(self, following: Stored, first: str) -> None:
+        """Write a topology into every journal; the first one decides among several writers."""
+        version = following.topology.version
+        held = Held(version, encode_stored(following))
+        there = self._registrar.topology(first, held)
+        if there != held:
+            raise StaleMap(f"somebody else has put version {there.epoch} of the topology meanwhile")
+        for az in following.topology.azs:
+            if az.id != first:
+                self._registrar.topology(az.id, held)
+
+    def verify(self, progress: Progress | None = None) -> list[Difference]:
+        """Compare Redis with the journals; return every difference. Raises `EdgeError`."""
+        with self._visit():
+            self._memory.settle()
+            return self._audit.differences(progress)
+
+    def rebuild(self, progress: Progress | None = None) -> None:
+        """Recreate Redis from the journals alone. Raises `EdgeError`; may be repeated.
+
+        Where Redis has lost the topology, give one at construction: its journals restore the rest.
+        """
+        with self._visit():
+            self._forward.check_journals()
+            version = -1
+            while version != self.topology.version:
+                # A topology found on the way has pools that were not counted: once more.
+                version = self.topology.version
+                self._index.wipe(list(pool_slots(self.topology)))
+                for az in self.topology.azs:
+                    self._forward.to_end(az.id, progress)
+            self._memory.mistrust()

@@ -1,0 +1,367 @@
+"""Redis as the directory's index: typed calls of the Lua scripts, and nothing that decides.
+
+The rule: each mutation is one script, which compares before it writes; a call may be repeated
+without harm. Whatever is read here may be old or forgotten: the journal decides
+(docs/decisions/0010-the-journal-decides.md).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from southbound.directory.keys import (
+    BUCKETS,
+    CHANGES,
+    HOST,
+    PREFIX,
+    PUBLIC,
+    VPC,
+    bucket_of,
+    parts_of,
+)
+from southbound.edge.redis import RedisLink, Script
+from southbound.errors import WireError
+from southbound.settings import DirectorySettings
+
+_SCRIPTS = Path(__file__).with_name("scripts")
+_DUMP_BUCKETS = 256
+
+
+class Standing(NamedTuple):
+    """Which memory answered: who began it, how often it changed, which topology it holds."""
+
+    born: str
+    version: int
+    topology: int
+
+
+class Position(NamedTuple):
+    """How far a journal is known in Redis. `whole`: it was once known to its end."""
+
+    kafka_id: str
+    offset: int
+    whole: bool
+
+
+class Status(NamedTuple):
+    """Where Redis stands. `totals`: how many rows and reservations each pool holds."""
+
+    standing: Standing
+    positions: dict[str, Position]
+    totals: dict[str, int]
+
+
+class Rows(NamedTuple):
+    """Rows as read, in the order asked for; an absent one is empty."""
+
+    standing: Standing
+    rows: list[str]
+
+
+class Refusal(NamedTuple):
+    """Why a script did nothing: `topology`, `kafka` or `behind`, and what it found."""
+
+    why: str
+    found: str
+
+
+class Wish(NamedTuple):
+    """A newcomer's wish for a slot.
+
+    `candidates`: each is pool, max per slot, then the slots of probes 0, 1, ...; tried in turn.
+    """
+
+    text: str
+    epoch: int
+    candidates: Sequence[Sequence[str | int]]
+
+
+class Basis(NamedTuple):
+    """What a reservation rests on: the AZ's journal read to `offset`, all AZs, the topology."""
+
+    az: str
+    kafka_id: str
+    offset: int
+    azs: tuple[str, ...]
+    topology: int
+
+
+class Change(NamedTuple):
+    """One row to write over `expected` (empty: none). `counts` is pool, slot, by, and so on."""
+
+    text: str
+    expected: str
+    row: str
+    epoch: int
+    counts: Sequence[str | int]
+
+
+class Passage(NamedTuple):
+    """The part of a journal that changes come from; `whole`: it ends at the journal's end."""
+
+    az: str
+    kafka_id: str
+    start: int
+    end: int
+    whole: bool
+    topology: int
+
+
+_rows_decoder = msgspec.msgpack.Decoder(tuple[str, int, int, list[str]])
+_status_decoder = msgspec.msgpack.Decoder(tuple[str, int, int, list[str], list[str]])
+_answers_decoder = msgspec.msgpack.Decoder(tuple[str, list[str] | str])
+_again_decoder = msgspec.msgpack.Decoder(tuple[str, list[int] | str])
+_list_decoder = msgspec.msgpack.Decoder(list[str])
+
+
+_Item = TypeVar("_Item")
+
+
+def _script(name: str) -> Script:
+    prelude = (_SCRIPTS / "prelude.lua").read_text()
+    return Script(name, prelude + (_SCRIPTS / f"{name}.lua").read_text())
+
+
+class Index:
+    """The directory's rows in Redis. Thread-safe. All calls raise `EdgeError`."""
+
+    def __init__(self, link: RedisLink, settings: DirectorySettings) -> None:
+        self._link = link
+        self._settings = settings
+        self._scripts: dict[str, Script] = {}
+        # Who begins a memory signs it, so that a new one is told from the old.
+        self._nonce = uuid.uuid4().hex[:16]
+
+    def _run(self, name: str, **argument: Any) -> Any:
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = _script(name)
+        return self._link.run(script, PREFIX, argument)
+
+    # Reading.
+
+    def rows(self, texts: Sequence[str]) -> Rows:
+        """Read the rows of key texts; the standing is that of the last piece."""
+        found: list[str] = []
+        standing = Standing("", 0, 0)
+        for piece in self._pieces(texts):
+            items: list[str] = []
+            for text in piece:
+                letter, field = parts_of(text)
+                items.append(bucket_of(letter, field))
+                items.append(field)
+            born, version, topology, rows = _rows_decoder.decode(self._run("rows", items=items))
+            standing = Standing(born, version, topology)
+            found += rows
+        return Rows(standing, found)
+
+    def status(self) -> Status:
+        """Read where Redis stands."""
+        born, version, topology, journal, totals = _status_decoder.decode(self._run("status"))
+        return Status(
+            Standing(born, version, topology),
+            {az: _position(text) for az, text in _pairs(journal)},
+            {pool: int(total) for pool, total in _pairs(totals)},
+        )
+
+    def scan(self, letter: str) -> Iterator[tuple[str, str]]:
+        """Yield (field, row) of a class, in no order; what changes meanwhile may or may not show."""
+        for first in range(0, BUCKETS, _DUMP_BUCKETS):
+            buckets = [f"{letter}:{bucket}" for bucket in range(first, first + _DUMP_BUCKETS)]
+            yield from _pairs(_list_decoder.decode(self._run("dump", buckets=buckets)))
+
+    def occupied(self, pool: str, slots: int) -> list[int]:
+        """Return how many rows and reservations each slot of a pool holds."""
+        data: bytes = self._link.call("GET", f"{PREFIX}occupied:{pool}") or b""
+        data = data[: 4 * slots].ljust(4 * slots, b"\0")
+        return [int.from_bytes(data[at : at + 4]) for at in range(0, len(data), 4)]
+
+    def reservations(self) -> Iterator[tuple[str, str]]:
+        """Yield (key text, reservations' text), as `reserve.lua` writes it."""
+        yield from _pairs([part.decode() for part in self._flat("HGETALL", f"{PREFIX}reserved")])
+
+    def topology_document(self) -> tuple[int, str] | None:
+        """Return the stored topology's version and document; None when there is none."""
+        found = self._link.call("HMGET", f"{PREFIX}topology", "version", "document")
+        if not found[0] or not found[1]:
+            return None
+        return int(found[0]), found[1].decode()
+
+    def changes(self, after: str, wait_s: float) -> list[tuple[str, dict[str, str]]]:
+        """Wait for map changes after a stream id; return (id, fields), or nothing in time."""
+        command = ("XREAD", "COUNT", 1000, "BLOCK", int(wait_s * 1000), "STREAMS", CHANGES, after)
+        answer = self._link.call(*command, timeout_s=wait_s)
+        if not answer:
+            return []
+        streams = answer.values() if isinstance(answer, dict) else [part[1] for part in answer]
+        return [_change(entry) for stream in streams for entry in stream]
+
+    def last_change(self) -> str:
+        """Return the stream id of the newest map change."""
+        newest = self._link.call("XREVRANGE", CHANGES, "+", "-", "COUNT", 1)
+        return _change(newest[0])[0] if newest else "0-0"
+
+    # Writing.
+
+    def reserve(self, basis: Basis, wishes: Sequence[Wish], now_s: int) -> list[str] | Refusal:
+        """Reserve a slot for each wish.
+
+        Answers: `=row` of one that exists, `+pool:probe` of a reservation, `!` for no room.
+        """
+        answers: list[str] = []
+        for piece in self._pieces(wishes):
+            items = [(*_place(wish.text), *wish) for wish in piece]
+            answer = self._reserved("reserve", basis, now_s, items=items)
+            if isinstance(answer, Refusal):
+                return answer
+            answers += answer
+        return answers
+
+    def reserve_publics(
+        self, basis: Basis, pool: str, partitions: int, texts: Sequence[str], now_s: int
+    ) -> list[str] | Refusal:
+        """Reserve a partition for each public resource; answers `=partition` or `+partition`."""
+        answers: list[str] = []
+        for piece in self._pieces(texts):
+            items = [(*_place(text), text) for text in piece]
+            more = {"items": items, "pool": pool, "partitions": partitions}
+            answer = self._reserved("reserve_public", basis, now_s, **more)
+            if isinstance(answer, Refusal):
+                return answer
+            answers += answer
+        return answers
+
+    def _reserved(self, script: str, basis: Basis, now_s: int, **more: Any) -> list[str] | Refusal:
+        answer = self._run(
+            script,
+            az=basis.az,
+            kafka=basis.kafka_id,
+            offset=basis.offset,
+            azs=basis.azs,
+            topology=basis.topology,
+            nonce=self._nonce,
+            at=now_s,
+            **more,
+        )
+        why, found = _answers_decoder.decode(answer)
+        return found if isinstance(found, list) else Refusal(why, found)
+
+    def apply(self, passage: Passage, changes: Sequence[Change]) -> list[int] | Refusal:
+        """Write what a part of a journal decided, and that it was read.
+
+        Returns which changes (by place) met another row than expected: the others are written, the
+        position is not.
+        """
+        pieces = self._pieces(changes) or [()]
+        again: list[int] = []
+        for number, piece in enumerate(pieces):
+            finished = number == len(pieces) - 1 and not again
+            answer = self._applied(passage, piece, finished=finished)
+            if isinstance(answer, Refusal):
+                return answer
+            first = number * self._settings.batch
+            again += [first + place - 1 for place in answer]
+        return again
+
+    def _applied(
+        self, passage: Passage, changes: Sequence[Change], *, finished: bool
+    ) -> list[int] | Refusal:
+        answer = self._run(
+            "apply",
+            az=passage.az,
+            kafka=passage.kafka_id,
+            start=passage.start,
+            end=passage.end if finished else passage.start,
+            whole=passage.whole and finished,
+            topology=passage.topology,
+            nonce=self._nonce,
+            changes_max=self._settings.changes_max,
+            items=[(*_place(change.text), *change) for change in changes],
+        )
+        why, found = _again_decoder.decode(answer)
+        return found if isinstance(found, list) else Refusal(why, found)
+
+    def store_topology(self, expected: int, version: int, document: str) -> int:
+        """Store a topology over version `expected`; return the version that is there now."""
+        answer: int = self._run(
+            "topology",
+            expected=expected,
+            version=version,
+            document=document,
+            nonce=self._nonce,
+            changes_max=self._settings.changes_max,
+        )
+        return answer
+
+    def wipe(self, pools: Sequence[str]) -> None:
+        """Forget all rows, counts, reservations and positions, in one step."""
+        self._run(
+            "wipe",
+            letters=(HOST, VPC, PUBLIC),
+            buckets=BUCKETS,
+            pools=pools,
+            nonce=uuid.uuid4().hex[:16],
+            changes_max=self._settings.changes_max,
+        )
+
+    def _pieces(self, items: Sequence[_Item]) -> list[Sequence[_Item]]:
+        size = self._settings.batch
+        return [items[first : first + size] for first in range(0, len(items), size)]
+
+    def _flat(self, *command: str) -> list[bytes]:
+        answer = self._link.call(*command)
+        if isinstance(answer, Mapping):
+            return [part for pair in answer.items() for part in pair]
+        flat: list[bytes] = answer
+        return flat
+
+
+def _place(text: str) -> tuple[str, str]:
+    letter, field = parts_of(text)
+    return bucket_of(letter, field), field
+
+
+def _pairs(flat: list[str]) -> Iterator[tuple[str, str]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _position(text: str) -> Position:
+    kafka_id, offset, state = text.split(" ")
+    return Position(kafka_id, int(offset), state == "whole")
+
+
+def _change(entry: Any) -> tuple[str, dict[str, str]]:
+    id, fields = entry
+    flat = list(fields.items()) if isinstance(fields, Mapping) else _pairs(fields)
+    return id.decode(), {_text(name): _text(value) for name, value in flat}
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+class Reservation(NamedTuple):
+    """A slot kept for a key until its row has reached `epoch`; `at_s` is when, since 1970."""
+
+    epoch: int
+    pool: str
+    probe: int
+    slot: int
+    at_s: int
+
+
+def parse_reservations(text: str) -> list[Reservation]:
+    """Read the text that `reserve.lua` writes. Raises `WireError`."""
+    found = []
+    for part in text.split("|"):
+        try:
+            epoch, pool, probe, slot, at_s = part.split(":")
+            found.append(Reservation(int(epoch), pool, int(probe), int(slot), int(at_s)))
+        except ValueError as error:
+            raise WireError(f"not a reservation: {part!r}") from error
+    return found

@@ -1,0 +1,107 @@
+"""`sb.moves`: who has left a slot of a cluster, and which replicas the VPCs homed there have.
+
+The rule: deliver, then look. Whoever has delivered to a slot asks the same cluster for the end of
+`sb.moves` and reads up to it; only then does "no entry of a higher epoch" mean that the change is
+where its reader will find it (docs/design.md §4). Entries are written after the journal has decided,
+so those of one epoch say the same. An entry that cannot be read counts as one: who looks at its key
+gets an error, and nothing is accepted on a guess.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from southbound.edge.append import Appender
+from southbound.edge.kafka import Message
+from southbound.edge.tail import PartitionTail
+from southbound.errors import WireError
+from southbound.partitioning.topology import MOVES_TOPIC, Cluster
+from southbound.resources import Scope
+from southbound.wire.control import MoveEntry, decode_move, encode_control
+from southbound.wire.keys import scope_text
+
+log = logging.getLogger(__name__)
+
+
+class MovesLog:
+    """Appends to a cluster's `sb.moves`. Thread-safe; making it does no IO."""
+
+    def __init__(
+        self, cluster: Cluster, *, client_id: str = "moves", timeout_s: float = 15.0
+    ) -> None:
+        self._appender = Appender(cluster, MOVES_TOPIC, client_id, timeout_s=timeout_s)
+
+    def append(self, scope: Scope, epoch: int, row: str) -> int:
+        """Write where a scope is since `epoch`; return the entry's offset once it is acknowledged.
+
+        `row` is a placement's row for a host, a VPC's whole row for a VPC. Raises `EdgeError`; the
+        same call may be repeated without harm.
+        """
+        entry = MoveEntry(epoch, row, time.time_ns() // 1000)
+        return self._appender.append([(scope_text(scope).encode(), encode_control(entry))])[0]
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._appender.close()
+
+
+class MovesTail:
+    """Follows a cluster's `sb.moves`, all of which fits in memory: it holds only what moved."""
+
+    def __init__(self, cluster: Cluster, *, client_id: str) -> None:
+        self._cluster = cluster
+        self._entries: dict[str, MoveEntry | WireError] = {}
+        self._tail = PartitionTail(cluster, MOVES_TOPIC, f"{client_id}-moves", self._take)
+
+    def start(self) -> None:
+        """Start following; it connects in the background."""
+        self._tail.start()
+
+    def close(self) -> None:
+        """Stop following. Whoever waits in `look` gets `Closed`."""
+        self._tail.close()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def look(self, timeout_s: float) -> None:
+        """Return when every entry that is in the log now has been read. For any number of threads.
+
+        Raises `EdgeError`: retryable when the cluster did not answer in time, not retryable when it
+        is another Kafka cluster than before or its log was cut. Raises `Closed`.
+        """
+        self._tail.look(timeout_s)
+
+    def entry(self, scope: Scope) -> MoveEntry | None:
+        """Return the scope's entry of the highest epoch, or None. Raises `WireError`."""
+        found = self._entries.get(scope_text(scope))
+        if isinstance(found, WireError):
+            raise WireError(str(found)) from found
+        return found
+
+    def _take(self, message: Message) -> None:
+        key, value = message.key(), message.value()
+        if not isinstance(key, bytes):
+            log.error("sb.moves of %s, offset %s: no key", self._cluster.id, message.offset())
+            return
+        text = key.decode(errors="replace")
+        if not isinstance(value, bytes):
+            self._entries.pop(text, None)
+            return
+        try:
+            entry = decode_move(value)
+        except WireError as error:
+            log.error(  # noqa: TRY400  # no bug: no traceback
+                "sb.moves of %s, offset %s: %s", self._cluster.id, message.offset(), error
+            )
+            self._entries[text] = WireError(
+                f"the entry of {text!r} in sb.moves of cluster {self._cluster.id} at offset "
+                f"{message.offset()} cannot be read: {error}"
+            )
+            return
+        there = self._entries.get(text)
+        # A readable entry that follows an unreadable one may be older than it: the doubt stays
+        # until the entry is pruned or the process starts with a software that reads it.
+        if there is None or (isinstance(there, MoveEntry) and entry.epoch >= there.epoch):
+            self._entries[text] = entry

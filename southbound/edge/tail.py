@@ -1,0 +1,400 @@
+"""Reading one partition: up to an end that is known, or following it for ever.
+
+The rule: an end is asked for through another client than the one that reads, since an open long
+poll would delay the answer by its rest; and reading ends by the offset, not by silence. Where
+compaction has thinned the very end, the end-of-partition event closes the gap, one fetch wait late.
+A log that has become shorter, or that belongs to another Kafka cluster, is an error that stays: it
+means that what was read before cannot be trusted to be there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from southbound.edge.kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+    edge_error,
+    end_offsets,
+    new_consumer,
+)
+from southbound.errors import Closed, EdgeError
+from southbound.partitioning.topology import Cluster
+
+log = logging.getLogger(__name__)
+
+_BATCH = 1_000
+_POLL_S = 0.5
+_ASK_S = 2.0
+_AGAIN_S = 0.05
+_FETCH_WAIT_MS = 500
+_IDENTITY_S = 30.0
+
+
+class EndAsker:
+    """Asks for the end of a one-partition topic, and whether its cluster is still the same.
+
+    Thread-safe; making it does no IO. `kafka_id` of the cluster, where given, must be the brokers';
+    else the first id seen is the one that stays.
+    """
+
+    def __init__(self, cluster: Cluster, topic: str, client_id: str) -> None:
+        self._cluster = cluster
+        self._topic = topic
+        self._client_id = client_id
+        self._lock = threading.Lock()
+        self._consumer: Consumer | None = None
+        self._kafka_id = cluster.kafka_id
+        self._identified_at: float | None = None
+
+    @property
+    def _doing(self) -> str:
+        return f"asking for the end of {self._topic} of cluster {self._cluster.id}"
+
+    def suspect(self) -> None:
+        """Check the cluster's id at the next question, whatever its age."""
+        self._identified_at = None
+
+    def kafka_id(self, timeout_s: float) -> str:
+        """Return the Kafka cluster's id. Raises `EdgeError`, not retryable when it has changed."""
+        with self._lock:
+            self._identify(timeout_s)
+        return self._kafka_id
+
+    def end(self, timeout_s: float) -> int:
+        """Return the offset that the next record will get. Raises `EdgeError`."""
+        with self._lock:
+            deadline = time.monotonic() + timeout_s
+            if not self._identified_at or time.monotonic() - self._identified_at > _IDENTITY_S:
+                self._identify(timeout_s)
+            rest_s = max(0.01, deadline - time.monotonic())
+            try:
+                return end_offsets(self._open(), self._topic, 0, timeout_s=rest_s)[1]
+            except EdgeError:
+                self._identified_at = None
+                raise
+
+    def close(self) -> None:
+        """Let go of the client; the next call makes a new one."""
+        with self._lock:
+            consumer, self._consumer = self._consumer, None
+            self._identified_at = None
+        if consumer is not None:
+            consumer.close()
+
+    def _open(self) -> Consumer:
+        if self._consumer is None:
+            self._consumer = new_consumer(self._cluster, f"{self._client_id}-ends")
+        return self._consumer
+
+    def _identify(self, timeout_s: float) -> None:
+        try:
+            metadata = self._open().list_topics(self._topic, timeout=timeout_s)
+        except KafkaException as error:
+            raise edge_error(error, self._doing) from error
+        trouble = metadata.topics[self._topic].error
+        if trouble is not None:
+            raise edge_error(trouble, self._doing)
+        found = str(metadata.cluster_id or "")
+        if self._kafka_id and found != self._kafka_id:
+            raise EdgeError(
+                f"cluster {self._cluster.id} is another Kafka cluster than before: "
+                f"{found!r} answers where {self._kafka_id!r} was",
+                retryable=False,
+            )
+        self._kafka_id = found
+        self._identified_at = time.monotonic()
+
+
+def _assigned(
+    cluster: Cluster, topic: str, client_id: str, start: int, suspect: Callable[[], None]
+) -> Consumer:
+    consumer = new_consumer(
+        cluster,
+        client_id,
+        {
+            "fetch.wait.max.ms": _FETCH_WAIT_MS,
+            "enable.partition.eof": True,
+            "queued.max.messages.kbytes": 8192,
+            # Brokers that went away may come back as somebody else.
+            "error_cb": lambda _error: suspect(),  # type: ignore[dict-item]
+        },
+    )
+    consumer.assign([TopicPartition(topic, 0, start)])
+    return consumer
+
+
+def _truncated(topic: str, cluster: Cluster, found: str) -> EdgeError:
+    return EdgeError(
+        f"{topic} of cluster {cluster.id} is shorter than what was read from it ({found}): "
+        "it was truncated, or made anew",
+        retryable=False,
+    )
+
+
+class RangeReader:
+    """Reads parts of a one-partition topic whose ends are known. For one thread at a time.
+
+    It stays assigned between reads, so that the next part is on its way before it is asked for;
+    `close` when no further part is expected soon.
+    """
+
+    def __init__(self, cluster: Cluster, topic: str, client_id: str) -> None:
+        self._cluster = cluster
+        self._topic = topic
+        self._client_id = client_id
+        self._consumer: Consumer | None = None
+        self._next = -1
+        self._ahead: list[Message] = []
+
+    def read(self, start: int, end: int, timeout_s: float) -> list[Message]:
+        """Return the records whose offsets are at least `start` and below `end`.
+
+        `end` must not lie behind the log's end. Raises `EdgeError`.
+        """
+        deadline = time.monotonic() + timeout_s
+        consumer = self._at(start)
+        found: list[Message] = []
+        self._sort(self._ahead, end, found)
+        while self._next < end:
+            if time.monotonic() > deadline:
+                raise EdgeError(f"{self._doing}: no answer in {timeout_s:g} s", retryable=True)
+            first = consumer.poll(_POLL_S)
+            if first is None:
+                continue
+            self._sort([first, *consumer.consume(_BATCH, 0)], end, found)
+        return found
+
+    def close(self) -> None:
+        """Let go of the consumer; the next read makes a new one."""
+        consumer, self._consumer = self._consumer, None
+        self._ahead = []
+        if consumer is not None:
+            consumer.close()
+
+    @property
+    def _doing(self) -> str:
+        return f"reading {self._topic} of cluster {self._cluster.id}"
+
+    def _at(self, start: int) -> Consumer:
+        """Return a consumer whose next record is the first at or after `start`."""
+        if self._consumer is None or self._next != start:
+            self.close()
+            self._next = start
+            self._consumer = _assigned(
+                self._cluster, self._topic, self._client_id, start, lambda: None
+            )
+        return self._consumer
+
+    def _sort(self, messages: list[Message], end: int, found: list[Message]) -> None:
+        """Take what lies before `end`, keep the rest for the next read."""
+        ahead: list[Message] = []
+        for message in messages:
+            error = message.error()
+            offset = message.offset() or 0
+            if error is not None:
+                self._trouble(error, offset)
+            elif offset < end:
+                found.append(message)
+                self._next = offset + 1
+            else:
+                ahead.append(message)
+        if ahead:
+            self._next = max(self._next, end)
+        self._ahead = ahead
+
+    def _trouble(self, error: KafkaError, offset: int) -> None:
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:
+            self._next = max(self._next, offset)
+            return
+        self.close()
+        if code == KafkaError._AUTO_OFFSET_RESET:
+            raise _truncated(self._topic, self._cluster, error.str())
+        raise edge_error(error, self._doing)
+
+
+class PartitionTail:
+    """Follows a one-partition topic from its beginning, on a thread of its own.
+
+    `take` gets each record in order, on that thread; it must not raise. `look` is for any thread.
+    """
+
+    def __init__(
+        self, cluster: Cluster, topic: str, client_id: str, take: Callable[[Message], None]
+    ) -> None:
+        self._cluster = cluster
+        self._topic = topic
+        self._client_id = client_id
+        self._take = take
+        self._asker = EndAsker(cluster, topic, client_id)
+        self._ends = _SharedAnswer(self._asker.end)
+        self._moved = threading.Condition()
+        self._position = 0
+        self._failure: EdgeError | None = None
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def position(self) -> int:
+        """The offset up to which everything was taken."""
+        return self._position
+
+    def start(self) -> None:
+        """Start following, once. It connects in the background."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name=f"southbound-tail-{self._cluster.id}", daemon=True
+            )
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop following. Whoever waits in `look` gets `Closed`."""
+        with self._moved:
+            self._closing = True
+            self._moved.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        self._asker.close()
+
+    def look(self, timeout_s: float) -> None:
+        """Return when everything that was in the log at the time of this call has been taken.
+
+        Calls of many threads share one question. Raises `EdgeError`, retryable when no answer came
+        in time; `Closed`.
+        """
+        deadline = time.monotonic() + timeout_s
+        before = self._position
+        end = self._end(deadline)
+        if end < before:
+            self._fail(_truncated(self._topic, self._cluster, f"{end} after {before}"))
+        with self._moved:
+            self._moved.wait_for(
+                lambda: self._position >= end or self._failure is not None or self._closing,
+                max(0.0, deadline - time.monotonic()),
+            )
+            self._check()
+            if self._position < end:
+                raise EdgeError(
+                    f"following {self._topic} of cluster {self._cluster.id}: "
+                    f"not at offset {end} within {timeout_s:g} s (at {self._position})",
+                    retryable=True,
+                )
+
+    def _check(self) -> None:
+        if self._closing:
+            raise Closed(f"the tail of {self._topic} of cluster {self._cluster.id} is closed")
+        if self._failure is not None:
+            raise self._failure
+
+    def _end(self, deadline: float) -> int:
+        while True:
+            with self._moved:
+                self._check()
+            try:
+                return self._ends.get(min(_ASK_S, max(0.01, deadline - time.monotonic())))
+            except EdgeError as error:
+                if not error.retryable:
+                    self._fail(error)
+                if not error.retryable or time.monotonic() + _AGAIN_S >= deadline:
+                    raise
+            with self._moved:
+                self._moved.wait_for(lambda: self._closing, _AGAIN_S)
+
+    def _fail(self, error: EdgeError) -> None:
+        with self._moved:
+            self._failure = self._failure or error
+            self._moved.notify_all()
+
+    def _run(self) -> None:
+        consumer = _assigned(
+            self._cluster, self._topic, self._client_id, OFFSET_BEGINNING, self._asker.suspect
+        )
+        try:
+            while not self._closing and self._failure is None:
+                first = consumer.poll(_POLL_S)
+                if first is not None:
+                    self._follow([first, *consumer.consume(_BATCH, 0)])
+        except KafkaException as error:
+            self._fail(edge_error(error, f"following {self._topic} of cluster {self._cluster.id}"))
+        finally:
+            consumer.close()
+
+    def _follow(self, messages: list[Message]) -> None:
+        position = self._position
+        for message in messages:
+            error = message.error()
+            if error is None:
+                self._take(message)
+                position = (message.offset() or 0) + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                position = max(position, message.offset() or 0)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                self._fail(_truncated(self._topic, self._cluster, error.str()))
+            else:
+                # The client goes on by itself; who looks meanwhile is told by the missing answer.
+                log.warning("following %s of %s: %s", self._topic, self._cluster.id, error.str())
+        with self._moved:
+            self._position = position
+            self._moved.notify_all()
+
+
+class _SharedAnswer:
+    """One question at a time, for all who asked before it was put.
+
+    An answer serves only those who asked before its question left: what they wrote before asking is
+    then behind the answer.
+    """
+
+    def __init__(self, ask: Callable[[float], int]) -> None:
+        self._ask = ask
+        self._turn = threading.Condition()
+        self._started = 0
+        self._done = 0
+        self._asking = False
+        self._answer: int | EdgeError = 0
+
+    def get(self, timeout_s: float) -> int:
+        """Return the answer to a question that left after this call began. Raises `EdgeError`."""
+        deadline = time.monotonic() + timeout_s
+        with self._turn:
+            ticket = self._started + 1
+            while self._done < ticket:
+                if not self._asking:
+                    self._asking = True
+                    self._started += 1
+                    break
+                if not self._turn.wait(max(0.0, deadline - time.monotonic())):
+                    raise EdgeError(f"no answer in {timeout_s:g} s", retryable=True)
+            else:
+                return self._given()
+        return self._put(timeout_s)
+
+    def _put(self, timeout_s: float) -> int:
+        answer: int | EdgeError = EdgeError("the question was not put", retryable=True)
+        try:
+            answer = self._ask(timeout_s)
+        except EdgeError as error:
+            answer = error
+        finally:
+            with self._turn:
+                self._answer = answer
+                self._done = self._started
+                self._asking = False
+                self._turn.notify_all()
+        if isinstance(answer, EdgeError):
+            raise answer
+        return answer
+
+    def _given(self) -> int:
+        if isinstance(self._answer, EdgeError):
+            # Each thread raises an error of its own: a shared one would collect their tracebacks.
+            raise EdgeError(str(self._answer), retryable=self._answer.retryable) from self._answer
+        return self._answer
