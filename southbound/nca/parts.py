@@ -7,6 +7,7 @@ that a host's agent costs a consumer and a file, and no more.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Semaphore
 
 import msgspec
 
@@ -16,17 +17,16 @@ from southbound.nca.reporter import Reporter
 from southbound.settings import AgentSettings, DirectorySettings
 
 _FLUSH_S = 3.0
+_TURNS = 200
 
 
 class AgentParts(msgspec.Struct, frozen=True):
-    """What the agents of one process may share.
-
-    `registry` gets the metrics of `counters`, once, for all of them.
-    """
+    """What the agents of one process may share. `turns`: as in `streams.Streams`."""
 
     lookups: Lookups
     reporter: Reporter
     counters: Counters
+    turns: Semaphore
 
     @classmethod
     def make(
@@ -38,7 +38,12 @@ class AgentParts(msgspec.Struct, frozen=True):
     ) -> AgentParts:
         """Make parts around a directory's client, which `locator` makes when it is first needed."""
         linger_ms = (settings or AgentSettings()).report_linger_ms
-        return cls(Lookups(locator), Reporter(client_id, linger_ms=linger_ms), Counters())
+        return cls(
+            Lookups(locator),
+            Reporter(client_id, linger_ms=linger_ms),
+            Counters(),
+            Semaphore(_TURNS),
+        )
 
     def close(self) -> None:
         """End what is shared, after the agents have stopped."""

@@ -140,6 +140,7 @@ class Agent:
         assert self._thread is None, "an agent starts once"
         if self._parts is None:
             self._parts = self._own_parts()
+        self._streams = Streams(f"agent-{self.host}", self.settings, self._parts.turns)
         state = self._open_store()
         try:
             self._applier.open()

@@ -2,19 +2,26 @@
 
 The rule: an open long poll would delay a change of assignment by what is left of it, so every change
 is made on a new Consumer, which gets the whole new assignment before the old one is closed; and
-watermarks are asked on a Consumer that has no long poll open yet. There is one Consumer for each
-cluster that is read: one, but for the time of a move to another cluster.
+watermarks are asked on a Consumer that has no long poll open yet.
 
-A Consumer is asked for the ends of all its partitions before it gets them: so it knows the leaders of
-all their topics. A topic that it had to ask about after its first fetch would wait behind that long
-poll for its answer, and its records with it (measured: always when one topic of two is known, one
-time in twenty when none is, never in 120 when all are).
+A partition that a Consumer begins to fetch a moment after another waits behind that one's long poll,
+and its records with it. So a Consumer is asked for the ends of all its partitions before it gets
+them, which tells it the leaders of all their topics (measured: it always waits when one topic of two
+is known, one time in twenty when none is, never in 120 when all are, but now and then on a busy
+machine); and a new assignment of several partitions is read with short polls first. When it has stood
+for a while a second Consumer takes it over with long polls, after one whole poll beside the first:
+by then it fetches all of it at once. Records that both bring are dropped by their offsets.
+
+There is one Consumer for each cluster that is read: one, but for the time of a move.
 """
 
 from __future__ import annotations
 
 import logging
+import random
+import time
 from collections.abc import Collection, Iterable, Mapping
+from threading import Semaphore
 
 import msgspec
 
@@ -40,6 +47,9 @@ _OFFSET_END = -1
 _SEVERAL_S = 0.02
 """How long one of several Consumers is waited for before the next is looked at."""
 
+_SHORT_WAIT_MS = 500
+_STANDS_S = 2.0
+
 _LEAN = {
     # A node needs no deep queue: what is not taken yet waits at the broker.
     "queued.min.messages": 2_000,
@@ -62,18 +72,22 @@ class Haul(msgspec.Struct):
 
 
 class _Reader:
-    """One Consumer in one cluster. `next` maps its partitions to the offsets it gives next."""
+    """One Consumer in one cluster. `next` maps its partitions to the offsets it gives next.
 
-    def __init__(self, cluster: Cluster, client_id: str, settings: AgentSettings) -> None:
+    `wait_ms` is how long its fetches may be held by the broker.
+    """
+
+    def __init__(self, cluster: Cluster, client_id: str, wait_ms: int) -> None:
         self.cluster = cluster
+        self.wait_ms = wait_ms
         self.next: dict[Address, int] = {}
         self.is_down = False
         self._known: set[str] = set()
         self._addresses: dict[tuple[str, int], Address] = {}
         overrides = {
             **_LEAN,
-            "fetch.wait.max.ms": settings.fetch_wait_ms,
-            "socket.timeout.ms": settings.fetch_wait_ms + 30_000,
+            "fetch.wait.max.ms": wait_ms,
+            "socket.timeout.ms": wait_ms + 30_000,
         }
         self.consumer = _consumer(cluster, client_id, overrides, self._take_error)
 
@@ -160,13 +174,32 @@ class _Reader:
             self.is_down = True
 
 
-class Streams:
-    """Everything that one agent reads. All methods belong to the agent's own thread."""
+class _Seat:
+    """What one cluster is read by: a reader, and its successor while there is one.
 
-    def __init__(self, client_id: str, settings: AgentSettings) -> None:
+    `due_s` is the monotonic time of the next step: to make the successor, or to let it take over.
+    """
+
+    def __init__(self, reader: _Reader, due_s: float | None) -> None:
+        self.reader = reader
+        self.successor: _Reader | None = None
+        self.due_s = due_s
+
+
+class Streams:
+    """Everything that one agent reads. All methods belong to the agent's own thread.
+
+    `turns` bounds how many agents of a process have two Consumers at a time: the client library
+    takes one of the process's 1,024 thread-local keys for each.
+    """
+
+    def __init__(
+        self, client_id: str, settings: AgentSettings, turns: Semaphore | None = None
+    ) -> None:
         self._client_id = client_id
         self._settings = settings
-        self._readers: dict[str, _Reader] = {}
+        self._turns = turns or Semaphore()
+        self._seats: dict[str, _Seat] = {}
         self._fresh: dict[str, _Reader] = {}
         self._ends: dict[Address, int] = {}
         self._lost: set[Address] = set()
@@ -174,12 +207,12 @@ class Streams:
     @property
     def is_reading(self) -> bool:
         """Whether anything is assigned."""
-        return bool(self._readers)
+        return bool(self._seats)
 
     @property
     def clusters_down(self) -> tuple[str, ...]:
         """Clusters whose brokers were all unreachable when they were last tried."""
-        return tuple(id for id, reader in self._readers.items() if reader.is_down)
+        return tuple(id for id, seat in self._seats.items() if seat.reader.is_down)
 
     def marks(self, topology: Topology, assignment: Assignment) -> dict[Address, Mark]:
         """Ask the watermarks that an assignment wants; those that did not answer are left out.
@@ -188,9 +221,9 @@ class Streams:
         """
         found: dict[Address, Mark] = {}
         for cluster_id in {address.cluster for address in assignment.marks}:
-            reader = self._new_reader(topology, cluster_id)
             everything = {*assignment.positions, *assignment.marks}
             asked = [address for address in everything if address.cluster == cluster_id]
+            reader = self._new_reader(topology, cluster_id, len(asked))
             try:
                 marks = reader.marks(asked, self._lost, self._settings.mark_timeout_s)
             except KafkaException as error:
@@ -209,13 +242,12 @@ class Streams:
         for address, offset in positions.items():
             wanted.setdefault(address.cluster, {})[address] = offset
         for cluster_id, part in wanted.items():
-            reader = self._readers.get(cluster_id)
+            seat = self._seats.get(cluster_id)
             cluster = topology.cluster(cluster_id)
-            if reader is not None and reader.next == part and reader.cluster == cluster:
-                continue
-            self._replace(self._new_reader(topology, cluster_id), part)
-        for cluster_id in self._readers.keys() - wanted.keys():
-            self._readers.pop(cluster_id).close()
+            if seat is None or seat.reader.next != part or seat.reader.cluster != cluster:
+                self._replace(self._new_reader(topology, cluster_id, len(part)), part)
+        for cluster_id in self._seats.keys() - wanted.keys():
+            self._leave(self._seats.pop(cluster_id))
         for fresh in self._fresh.values():
             fresh.close()
         self._fresh.clear()
@@ -224,9 +256,12 @@ class Streams:
     def poll(self, timeout_s: float) -> Haul:
         """Wait up to `timeout_s` for a record, then take what else is there, up to a batch."""
         haul = Haul()
-        several = len(self._readers) > 1
+        several = len(self._seats) > 1
         size = self._settings.snapshot_batch_records if self._ends else self._settings.batch_records
-        for reader in tuple(self._readers.values()):
+        for seat in tuple(self._seats.values()):
+            if seat.due_s is not None and time.monotonic() >= seat.due_s:
+                self._settle(seat)
+            reader = seat.reader
             wait_s = min(timeout_s, _SEVERAL_S) if several else timeout_s
             first = reader.consumer.poll(wait_s)
             if first is None:
@@ -240,18 +275,22 @@ class Streams:
 
     def close(self) -> None:
         """Stop reading."""
-        for reader in (*self._readers.values(), *self._fresh.values()):
+        for seat in self._seats.values():
+            self._leave(seat)
+        for reader in self._fresh.values():
             reader.close()
-        self._readers.clear()
+        self._seats.clear()
         self._fresh.clear()
         self._ends.clear()
 
-    def _new_reader(self, topology: Topology, cluster_id: str) -> _Reader:
+    def _new_reader(self, topology: Topology, cluster_id: str, partitions: int) -> _Reader:
         """Return a Consumer without assignment: one that was made for this, or another."""
         reader = self._fresh.get(cluster_id)
         if reader is None:
             cluster = topology.cluster(cluster_id)
-            reader = self._fresh[cluster_id] = _Reader(cluster, self._client_id, self._settings)
+            longest_ms = self._settings.fetch_wait_ms
+            wait_ms = longest_ms if partitions == 1 else min(longest_ms, _SHORT_WAIT_MS)
+            reader = self._fresh[cluster_id] = _Reader(cluster, self._client_id, wait_ms)
         return reader
 
     def _replace(self, reader: _Reader, part: Mapping[Address, int]) -> None:
@@ -261,14 +300,48 @@ class Streams:
         except KafkaException as error:
             raise edge_error(error, f"assigning in cluster {reader.cluster.id}") from error
         del self._fresh[reader.cluster.id]
-        old = self._readers.get(reader.cluster.id)
-        self._readers[reader.cluster.id] = reader
+        old = self._seats.get(reader.cluster.id)
+        is_final = reader.wait_ms == self._settings.fetch_wait_ms
+        stands_s = random.uniform(_STANDS_S, 2 * _STANDS_S)
+        self._seats[reader.cluster.id] = _Seat(
+            reader, None if is_final else time.monotonic() + stands_s
+        )
         if old is not None:
-            old.close()
+            self._leave(old)
+
+    def _leave(self, seat: _Seat) -> None:
+        seat.reader.close()
+        if seat.successor is not None:
+            seat.successor.close()
+            self._turns.release()
+
+    def _settle(self, seat: _Seat) -> None:
+        """Make the successor with long polls, or let it take over after a whole one of them."""
+        if seat.successor is not None:
+            seat.reader.close()
+            seat.reader, seat.successor, seat.due_s = seat.successor, None, None
+            self._turns.release()
+            return
+        if seat.reader.is_down or not self._turns.acquire(blocking=False):
+            seat.due_s = time.monotonic() + random.uniform(_STANDS_S, 2 * _STANDS_S)
+            return
+        wait_ms = self._settings.fetch_wait_ms
+        successor = _Reader(seat.reader.cluster, self._client_id, wait_ms)
+        successor.learn(seat.reader.next, self._settings.mark_timeout_s)
+        try:
+            successor.assign(seat.reader.next)
+        except KafkaException as error:
+            log.info("cluster %s: no second consumer: %s", successor.cluster.id, error)
+            successor.close()
+            self._turns.release()
+            seat.due_s = time.monotonic() + _STANDS_S
+            return
+        seat.successor = successor
+        seat.due_s = time.monotonic() + wait_ms / 1_000 + _STANDS_S
 
     def _look_for_ends(self, haul: Haul) -> None:
         """Tell positions behind a transaction's marker, which no record's own offset tells."""
-        for reader in self._readers.values():
+        for reader in [seat.reader for seat in self._seats.values()]:
             watched = [address for address in reader.next if address in self._ends]
             if not watched:
                 continue

@@ -96,6 +96,8 @@ class Kit:
         unique: Callable[[str], str],
         *,
         topic_config: Mapping[str, str] | None = None,
+        topics: int = 1,
+        partitions: int = 4,
     ) -> None:
         self.unique = unique
         mark = unique("kit")
@@ -108,8 +110,8 @@ class Kit:
                     id=f"{mark}-{id}-{cls}",
                     cluster=id,
                     cls=cls,
-                    topics=1,
-                    partitions=4,
+                    topics=topics,
+                    partitions=partitions,
                     max_per_slot=1_000,
                 )
                 for id in clusters
