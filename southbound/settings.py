@@ -45,6 +45,10 @@ class PublisherSettings:
     `buffer_records` bounds what is submitted and not yet settled; when it is full, `publish` waits
     up to `buffer_wait_s` (0: raises `BufferFull` at once). `partitions_per_producer` bounds how
     many partitions one Kafka producer touches (docs/design.md, the cost of wide producers).
+    `group_records`: how many parts of bulk work are acknowledged and judged together.
+    `resends_max`: how often a part may be turned before it is given up as unknown.
+    `tracked_max` bounds the changesets whose application is followed at once; `track` is what
+    `publish` does unless told otherwise.
     """
 
     client_id: str = "publisher"
@@ -56,7 +60,10 @@ class PublisherSettings:
     fence_timeout_s: float = 30.0
     partitions_per_producer: int = 1_000
     resends_max: int = 16
+    group_records: int = 2_000
     validate_specs: bool = True
+    track: bool = False
+    tracked_max: int = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,6 +166,20 @@ class Directory:
         found = self._find(PUBLIC, self._publics, self._rows.public, fields)
         return {fields[field]: partition for field, partition in found.items()}
 
+    def known_hosts(self, ids: Iterable[str]) -> dict[str, Placement]:
+        """Return where hosts live as far as it is known here; asks nobody."""
+        return self._hosts.split(ids)[0]
+
+    def known_vpcs(self, ids: Iterable[str]) -> dict[str, VpcPlacement]:
+        """Return where VPCs live as far as it is known here; asks nobody."""
+        return self._vpcs.split(ids)[0]
+
+    def known_publics(self, kind: str, ids: Iterable[str]) -> dict[str, int]:
+        """Return the partitions of public resources as far as they are known; asks nobody."""
+        fields = {public_field(kind, id): id for id in ids}
+        known = self._publics.split(fields)[0]
+        return {fields[field]: partition for field, partition in known.items()}
+
     def _find(
         self, letter: str, cache: Cache[_Row], parse: Callable[[str], _Row], fields: Iterable[str]
     ) -> dict[str, _Row]:

@@ -1,0 +1,108 @@
+"""Judging a changeset before anything of it is sent, and splitting it into parts.
+
+The rule: every fault is gathered and named with its place, and a changeset with one is refused
+whole: nothing is sent, nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from southbound.errors import Fault, InvalidResource
+from southbound.producer.core import Parcel, Record
+from southbound.resources import (
+    KINDS,
+    PORT,
+    Changeset,
+    Op,
+    Resource,
+    ResourceKey,
+    Scope,
+    ScopeClass,
+    vpc_of_port,
+)
+from southbound.wire.envelope import EMPTY_SPEC, RECORD_BYTES_MAX, encode_spec
+from southbound.wire.keys import RESERVED, encode_key, id_problem
+
+SpecJudge = Callable[[str, Mapping[str, Any], str], list[Fault]]
+"""Says what is wrong with the spec of a kind, given the place to name."""
+
+_REVISION_MAX = 2**63 - 1
+_ENVELOPE_BYTES_MAX = 64
+"""What an envelope adds to its changeset's id and its spec."""
+
+
+def parcels_of(changeset: Changeset, sent_us: int, judge_spec: SpecJudge | None) -> list[Parcel]:
+    """Return a changeset's parts, one for each scope. Raises `InvalidResource` naming every fault."""
+    faults: list[Fault] = []
+    problem = id_problem(changeset.id)
+    if problem is not None:
+        faults.append(Fault("changeset.id", changeset.id, problem))
+    elif not changeset.resources:
+        faults.append(Fault("changeset.resources", (), "must hold at least one resource"))
+    parts: dict[Scope, list[Resource]] = {}
+    seen: set[ResourceKey] = set()
+    for index, resource in enumerate(changeset.resources):
+        found = _faults(resource, f"resources[{index}]", judge_spec)
+        faults.extend(found)
+        if not found and resource.key in seen:
+            faults.append(Fault(f"resources[{index}]", str(resource.key), "stands twice"))
+        seen.add(resource.key)
+        parts.setdefault(resource.scope, []).append(resource)
+    if faults:
+        raise InvalidResource(f"the changeset {changeset.id!r} cannot be published", faults)
+    return [_parcel(changeset.id, scope, part, sent_us) for scope, part in parts.items()]
+
+
+def _faults(resource: Resource, place: str, judge_spec: SpecJudge | None) -> list[Fault]:
+    faults = _identity_faults(resource, place)
+    if resource.op is Op.DELETE:
+        if resource.spec:
+            faults.append(Fault(f"{place}.spec", resource.spec, "must be empty in a delete"))
+    elif judge_spec is not None and resource.kind in KINDS:
+        faults.extend(judge_spec(resource.kind, resource.spec, f"{place}.spec"))
+    return faults
+
+
+def _identity_faults(resource: Resource, place: str) -> list[Fault]:
+    faults = []
+    for name, id in (("kind", resource.kind), ("id", resource.id)):
+        problem = id_problem(id)
+        if problem is not None:
+            faults.append(Fault(f"{place}.{name}", id, problem))
+    cls, scope_id = resource.scope
+    if cls is not ScopeClass.PUBLIC:
+        problem = id_problem(scope_id)
+        if problem is not None:
+            faults.append(Fault(f"{place}.{cls.value}", scope_id, problem))
+    revision = resource.revision
+    if type(revision) is not int or not 1 <= revision <= _REVISION_MAX:
+        faults.append(Fault(f"{place}.revision", revision, "must be a positive integer"))
+    kind = KINDS.get(resource.kind)
+    if kind is not None and kind.cls is not cls:
+        said = f"a {resource.kind} is published to a scope of class {kind.cls.value}"
+        faults.append(Fault(f"{place}.scope", str(resource.scope), said))
+    elif str(resource.kind).startswith(RESERVED):
+        faults.append(Fault(f"{place}.kind", resource.kind, "is reserved for control records"))
+    return faults
+
+
+def _parcel(changeset: str, scope: Scope, part: list[Resource], sent_us: int) -> Parcel:
+    records = tuple(_record(resource, changeset) for resource in part)
+    vpcs: tuple[str, ...] = ()
+    if scope.cls is ScopeClass.HOST:
+        named = (vpc_of_port(one.spec) for one in part if one.kind == PORT and one.op is Op.UPSERT)
+        vpcs = tuple(dict.fromkeys(vpc for vpc in named if vpc is not None))
+    return Parcel(scope, changeset, records, sent_us, vpcs)
+
+
+def _record(resource: Resource, changeset: str) -> Record:
+    key = encode_key(resource.key)
+    upsert = resource.op is Op.UPSERT
+    spec = encode_spec(resource.spec, f"{resource.key}.spec") if upsert else EMPTY_SPEC
+    size = len(key) + len(spec) + len(changeset.encode()) + _ENVELOPE_BYTES_MAX
+    if size > RECORD_BYTES_MAX:
+        fault = Fault(f"{resource.key}.spec", f"{size} bytes", f"a record holds {RECORD_BYTES_MAX}")
+        raise InvalidResource("a resource is too large", [fault])
+    return Record(key, resource.revision, resource.op, spec)

@@ -1,0 +1,297 @@
+"""The publisher: changesets in, receipts out.
+
+The rule: a changeset is judged whole before anything of it leaves; then each of its parts is routed,
+delivered and looked at, and the receipt says what is known. Nothing here waits for the network but
+for room in a bounded buffer. Any number of publishers, in any number of processes, may work at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from southbound.directory import Directory
+from southbound.errors import Closed, OutcomeUnknown
+from southbound.producer.buffer import Buffer
+from southbound.producer.checks import SpecJudge, parcels_of
+from southbound.producer.core import Parcel, Standing, unsent
+from southbound.producer.delivery import Delivery, Group
+from southbound.producer.fence import Fencer
+from southbound.producer.metrics import PublisherCollector, PublisherCounters
+from southbound.producer.receipts import Receipt, Receipts
+from southbound.producer.resolver import Resolver
+from southbound.producer.tracker import Tracker
+from southbound.rebalance.seeding import Seeder
+from southbound.resources import Changeset
+from southbound.settings import DirectorySettings, PublisherSettings
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+
+class Publisher:
+    """Publishes changesets. Thread-safe; making it does no IO.
+
+    The directory must be open when `start` is called, and stays the caller's to close.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        settings: PublisherSettings | None = None,
+        *,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
+        self.settings = settings or PublisherSettings()
+        self.counters = PublisherCounters()
+        self._directory = directory
+        self._owns_directory = False
+        self._buffer = Buffer(self.settings.buffer_records, self.settings.buffer_wait_s)
+        self._receipts_lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._fencers: dict[str, Fencer] = {}
+        self._fencers_lock = threading.Lock()
+        self._delivery = Delivery(lambda: directory.topology, self.settings, self._delivered)
+        self._seeder = Seeder(directory, client_id=f"{self.settings.client_id}-seeder")
+        self._resolver = Resolver(
+            directory, self._seeder, send=self._send_bulk, settle=self._settle
+        )
+        self._tracker: Tracker | None = None
+        self._tracker_lock = threading.Lock()
+        self._closed = False
+        if registry is not None:
+            PublisherCollector(self.counters, lambda: self._buffer.used).register(registry)
+
+    @classmethod
+    def connect(cls, redis_url: str, settings: PublisherSettings | None = None) -> Self:
+        """Make a publisher with a directory of its own, open both, and return it started."""
+        directory = Directory(DirectorySettings(redis_url=redis_url))
+        directory.open()
+        publisher = cls(directory, settings)
+        publisher._owns_directory = True
+        publisher.start()
+        return publisher
+
+    # Life.
+
+    def start(self) -> None:
+        """Start the threads. Clusters are connected to when they are first needed."""
+        self._resolver.start()
+        if self.settings.track:
+            self._tracking()
+
+    def close(self, timeout_s: float = 30.0) -> None:
+        """Send what was taken in and settle every receipt; what has no answer in time is unknown."""
+        if self._closed:
+            return
+        self._closed = True
+        self._buffer.close()
+        self._buffer.wait_empty(timeout_s)
+        self._resolver.close()
+        self._delivery.close(1.0 if self._buffer.used else timeout_s)
+        with self._fencers_lock:
+            fencers = list(self._fencers.values())
+        for fencer in fencers:
+            fencer.close()
+        if self._tracker is not None:
+            self._tracker.close()
+        self._seeder.close()
+        if self._owns_directory:
+            self._directory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def flush(self, timeout_s: float = 30.0) -> None:
+        """Wait until everything taken in has settled. Raises `OutcomeUnknown` when it has not."""
+        if not self._buffer.wait_empty(timeout_s):
+            raise OutcomeUnknown(f"{self._buffer.used} records have not settled in {timeout_s:g} s")
+
+    # Publishing.
+
+    def publish(
+        self, changeset: Changeset, *, track: bool | None = None, sent_us: int | None = None
+    ) -> Receipt:
+        """Publish one changeset; return at once with its receipt.
+
+        `track`: whether `receipt.applied` is wanted (the settings say, unless told). `sent_us`: when
+        it was meant to be sent, in microseconds since 1970, for whoever keeps a schedule. Raises
+        `InvalidResource` naming every fault, `BufferFull`, `Closed`.
+        """
+        tracked = self.settings.track if track is None else track
+        receipts = self._judged([changeset], sent_us, tracked=tracked)
+        self._publish(receipts, bulk=False)
+        return receipts[0]
+
+    def publish_many(
+        self, changesets: Iterable[Changeset], *, track: bool = False, sent_us: int | None = None
+    ) -> Receipts:
+        """Publish many changesets, in the order of their slots: several times as fast as singly.
+
+        All are judged before the first is sent. Raises as `publish`; after `BufferFull` what was
+        already sent goes on.
+        """
+        receipts = Receipts(self._judged(changesets, sent_us, tracked=track))
+        self._publish(receipts, bulk=True)
+        return receipts
+
+    def _judged(
+        self, changesets: Iterable[Changeset], sent_us: int | None, *, tracked: bool
+    ) -> list[Receipt]:
+        """Return the receipts of changesets that may all be sent."""
+        if self._closed:
+            raise Closed("the publisher is closed")
+        sent_us = sent_us or time.time_ns() // 1000
+        judge = _spec_judge() if self.settings.validate_specs else None
+        receipts = [
+            Receipt(one.id, parcels_of(one, sent_us, judge), self._receipts_lock)
+            for one in changesets
+        ]
+        for receipt in receipts:
+            for parcel in receipt.parcels:
+                parcel.on_settled = receipt.settle_one
+            if tracked:
+                self._track(receipt)
+        return receipts
+
+    def _publish(self, receipts: Sequence[Receipt], *, bulk: bool) -> None:
+        with self._counting:
+            self.counters.published += len(receipts)
+        for chunk in self._chunks(receipts):
+            self._take_in(chunk, bulk=bulk)
+
+    def _chunks(self, receipts: Sequence[Receipt]) -> Iterable[list[Parcel]]:
+        """Yield parts of as many receipts as may be under way at once."""
+        chunk: list[Parcel] = []
+        records = 0
+        for receipt in receipts:
+            size = sum(len(parcel.records) for parcel in receipt.parcels)
+            if chunk and records + size > self.settings.buffer_records // 2:
+                yield chunk
+                chunk, records = [], 0
+            chunk.extend(receipt.parcels)
+            records += size
+        if chunk:
+            yield chunk
+
+    def _take_in(self, parcels: Sequence[Parcel], *, bulk: bool) -> None:
+        records = sum(len(parcel.records) for parcel in parcels)
+        self._buffer.take(records)
+        with self._counting:
+            self.counters.records += records
+        routed, rest = self._resolver.try_route(parcels)
+        if rest:
+            self._resolver.put(rest)
+        if routed:
+            self._send(routed, bulk=bulk)
+
+    # On the way.
+
+    def _send_bulk(self, parcels: Sequence[Parcel]) -> None:
+        self._send(parcels, bulk=len(parcels) > 1)
+
+    def _send(self, parcels: Sequence[Parcel], *, bulk: bool) -> None:
+        for parcel in parcels:
+            assert parcel.route is not None
+            self._fencer(parcel.route.keeper)
+        self._delivery.send(parcels, bulk=bulk)
+
+    def _resend(self, parcels: Sequence[Parcel]) -> None:
+        """Send turned parts on; those whose new route asks for no delivery are only looked at."""
+        with self._counting:
+            self.counters.turned += len(parcels)
+        away = []
+        for parcel in parcels:
+            assert parcel.route is not None
+            if unsent(parcel, parcel.route):
+                away.append(parcel)
+            else:
+                self._fencer(parcel.route.keeper).put(parcel)
+        self._send_bulk(away)
+
+    def _delivered(self, group: Group) -> None:
+        self._fencer(group.keeper).put(group)
+
+    def _fencer(self, cluster: str) -> Fencer:
+        found = self._fencers.get(cluster)
+        if found is not None:
+            return found
+        with self._fencers_lock:
+            if cluster not in self._fencers:
+                fencer = Fencer(
+                    self._directory.topology.cluster(cluster),
+                    self.settings,
+                    lambda: self._directory.topology,
+                    resend=self._resend,
+                    settle=self._settle,
+                    adopt=self._directory.adopt,
+                )
+                fencer.start()
+                self._fencers[cluster] = fencer
+            return self._fencers[cluster]
+
+    def _settle(self, parcels: Sequence[Parcel]) -> None:
+        """Take parts with a verdict: count them, settle their receipts, give their room back."""
+        now_s = time.time()
+        with self._counting:
+            for parcel in parcels:
+                if parcel.standing is Standing.ACCEPTED:
+                    self.counters.accepted += 1
+                    self.counters.took(max(0.0, now_s - parcel.sent_us / 1e6))
+                elif isinstance(parcel.error, OutcomeUnknown):
+                    self.counters.unknown += 1
+                else:
+                    self.counters.failed += 1
+        for parcel in parcels:
+            if parcel.on_settled is not None:
+                parcel.on_settled()
+        self._buffer.give(sum(len(parcel.records) for parcel in parcels))
+
+    # Following what becomes of it.
+
+    def _tracking(self) -> Tracker:
+        with self._tracker_lock:
+            if self._tracker is None:
+                tracker = Tracker(
+                    lambda: self._directory.topology,
+                    client_id=f"{self.settings.client_id}-tracker",
+                    tracked_max=self.settings.tracked_max,
+                )
+                tracker.start()
+                self._tracker = tracker
+            return self._tracker
+
+    def _track(self, receipt: Receipt) -> None:
+        """Watch for reports on a changeset from before its first record is sent."""
+        tracker = self._tracking()
+        handle = tracker.watch(receipt.changeset, receipt.parcels)
+        receipt.track(handle.future)
+
+        def settled() -> None:
+            if receipt.settle_one():
+                error = receipt.error()
+                if error is None:
+                    tracker.accepted(handle)
+                else:
+                    tracker.failed(handle, error)
+
+        for parcel in receipt.parcels:
+            parcel.on_settled = settled
+
+
+def _spec_judge() -> SpecJudge:
+    # pydantic comes with the `control` extra, and only where specs are judged.
+    from southbound.documents.kinds import validate_spec
+
+    return validate_spec
