@@ -70,15 +70,20 @@ class Refusal(NamedTuple):
     found: str
 
 
-class Wish(NamedTuple):
-    """A newcomer's wish for a slot.
+class Candidate(NamedTuple):
+    """A pool that a newcomer may have, and the slots that probes 0, 1, ... mean in it."""
 
-    `candidates`: each is pool, max per slot, then the slots of probes 0, 1, ...; tried in turn.
-    """
+    pool: str
+    max: int
+    slots: Sequence[int]
+
+
+class Wish(NamedTuple):
+    """A newcomer's wish for a slot; the candidates are tried in turn."""
 
     text: str
     epoch: int
-    candidates: Sequence[Sequence[str | int]]
+    candidates: Sequence[Candidate]
 
 
 class Basis(NamedTuple):
@@ -215,7 +220,12 @@ class Index:
         """
         answers: list[str] = []
         for piece in self._pieces(wishes):
-            items = [(*_place(wish.text), *wish) for wish in piece]
+            items: list[str | int] = []
+            for wish in piece:
+                items += (_bucket(wish.text), wish.text, wish.epoch, len(wish.candidates))
+                for candidate in wish.candidates:
+                    items += (candidate.pool, candidate.max, len(candidate.slots))
+                    items += candidate.slots
             answer = self._reserved("reserve", basis, now_s, items=items)
             if isinstance(answer, Refusal):
                 return answer
@@ -228,7 +238,7 @@ class Index:
         """Reserve a partition for each public resource; answers `=partition` or `+partition`."""
         answers: list[str] = []
         for piece in self._pieces(texts):
-            items = [(*_place(text), text) for text in piece]
+            items = [part for text in piece for part in (_bucket(text), text)]
             more = {"items": items, "pool": pool, "partitions": partitions}
             answer = self._reserved("reserve_public", basis, now_s, **more)
             if isinstance(answer, Refusal):
@@ -271,6 +281,10 @@ class Index:
     def _applied(
         self, passage: Passage, changes: Sequence[Change], *, finished: bool
     ) -> list[int] | Refusal:
+        items: list[str | int] = []
+        for text, expected, row, epoch, counts in changes:
+            items += (_bucket(text), text, expected, row, epoch, len(counts) // 3)
+            items += counts
         answer = self._run(
             "apply",
             az=passage.az,
@@ -281,7 +295,7 @@ class Index:
             topology=passage.topology,
             nonce=self._nonce,
             changes_max=self._settings.changes_max,
-            items=[(*_place(change.text), *change) for change in changes],
+            items=items,
         )
         why, found = _again_decoder.decode(answer)
         return found if isinstance(found, list) else Refusal(why, found)
@@ -321,9 +335,8 @@ class Index:
         return flat
 
 
-def _place(text: str) -> tuple[str, str]:
-    letter, field = parts_of(text)
-    return bucket_of(letter, field), field
+def _bucket(text: str) -> str:
+    return bucket_of(*parts_of(text))
 
 
 def _pairs(flat: list[str]) -> Iterator[tuple[str, str]]:

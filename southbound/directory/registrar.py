@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from southbound.directory.forward import Forward, Interrupted
-from southbound.directory.index import Basis, Index, Refusal, Status, Wish
+from southbound.directory.index import Basis, Candidate, Index, Refusal, Status, Wish
 from southbound.directory.journal import Journal
 from southbound.directory.keys import HOST, TOPOLOGY_TEXT, VPC, parts_of, public_pool, text_of
 from southbound.directory.rows import RowReader
@@ -191,8 +191,9 @@ def _wish(
     letter: str, field: str, pools: Iterable[Pool], probes: int = PROBES_MAX, *, epoch: int = 1
 ) -> Wish:
     cls = _CLASSES[letter]
-    candidates: list[tuple[str | int, ...]] = [
-        (pool.id, pool.max_per_slot, *slot_indexes(cls, field, pool, probes)) for pool in pools
+    candidates = [
+        Candidate(pool.id, pool.max_per_slot, slot_indexes(cls, field, pool, probes))
+        for pool in pools
     ]
     return Wish(text_of(letter, field), epoch, candidates)
 

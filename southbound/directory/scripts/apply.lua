@@ -4,8 +4,9 @@
 -- and when the journal is another cluster's. A row is only written over what the caller compared
 -- the entry with; what differs is named, nothing is lost, and the position stays until all match.
 --
--- input: az, kafka, start, end, whole, topology, nonce, changes_max, items. An item is bucket, field,
--- key text, expected row ('' for none), new row, epoch, counts {pool, slot, by, ...}.
+-- input: az, kafka, start, end, whole, topology, nonce, changes_max, items. An item is bucket,
+-- key text, expected row ('' for none), new row, epoch, number of counts, and for each of these
+-- pool, slot, by.
 -- Answers {'ok', numbers of items to compare again}, or {what refuses it, its value}.
 local known = topology_version()
 if known ~= input.topology then return cmsgpack.pack({ 'topology', tostring(known) }) end
@@ -14,8 +15,13 @@ if at and at.kafka ~= input.kafka then return cmsgpack.pack({ 'kafka', at.kafka 
 local reached = at and at.offset or 0
 if reached < input.start then return cmsgpack.pack({ 'behind', input.az }) end
 
-local texts = {}
-for i, item in ipairs(input.items) do texts[i] = item[3] end
+local items = input.items
+local starts, texts, from = {}, {}, 1
+while from <= #items do
+  starts[#starts + 1] = from
+  texts[#texts + 1] = items[from + 1]
+  from = from + 6 + 3 * items[from + 5]
+end
 local waiting = get_many(P .. 'reserved', texts)
 local again, changed, freed, kept, created, writes = {}, {}, {}, {}, 0, 0
 
@@ -33,18 +39,20 @@ local function release(text, waiting_text, epoch)
   end
 end
 
-for i, item in ipairs(input.items) do
-  local bucket, field, text, expected, new = item[1], item[2], item[3], item[4], item[5]
-  local current = redis.call('HGET', P .. bucket, field) or ''
+for i, start in ipairs(starts) do
+  local name, text = P .. items[start], texts[i]
+  local expected, new = items[start + 2], items[start + 3]
+  local current = redis.call('HGET', name, field_of(text)) or ''
   if current ~= new and current ~= expected then
     again[#again + 1] = i
   else
-    if waiting[i] then release(text, waiting[i], item[6]) end
+    if waiting[i] then release(text, waiting[i], items[start + 4]) end
     if current ~= new then
-      redis.call('HSET', P .. bucket, field, new)
+      redis.call('HSET', name, field_of(text), new)
       writes = writes + 1
-      local deltas = item[7]
-      for d = 1, #deltas, 3 do add(deltas[d], deltas[d + 1], deltas[d + 2]) end
+      for d = start + 6, start + 3 + 3 * items[start + 5], 3 do
+        add(items[d], items[d + 1], items[d + 2])
+      end
       if current == '' then created = created + 1 else changed[#changed + 1] = { text, new } end
     end
   end

@@ -1,9 +1,10 @@
 -- What every script begins with. KEYS[1] is the prefix of all names; ARGV[1] a msgpack map.
+-- Lists of items are flat: unpacking a table for each item would cost more than all the rest.
 local P = KEYS[1]
 local input = cmsgpack.unpack(ARGV[1])
 local CHUNK = 500
 
--- Counts of slots: read once a pool, changed in memory, written back at the end.
+-- Counts of slots: read once a pool, changed in memory, written back at the end where they differ.
 local held, grown = {}, {}
 
 local function counts(pool)
@@ -15,36 +16,39 @@ local function counts(pool)
   return found
 end
 
-local function count(pool, slot)
-  local known = counts(pool)
-  local now = known.now[slot]
-  if now then return now end
-  local a, b, c, d = string.byte(known.text, slot * 4 + 1, slot * 4 + 4)
+local function stored(text, slot)
+  local a, b, c, d = string.byte(text, slot * 4 + 1, slot * 4 + 4)
   if not d then return 0 end
   return ((a * 256 + b) * 256 + c) * 256 + d
 end
 
+local function count(pool, slot)
+  local known = counts(pool)
+  return known.now[slot] or stored(known.text, slot)
+end
+
 local function add(pool, slot, by)
   local before = count(pool, slot)
-  local now = math.max(0, before + by)
-  counts(pool).now[slot] = now
+  local now = before + by
+  if now < 0 then now = 0 end
+  held[pool].now[slot] = now
   grown[pool] = (grown[pool] or 0) + now - before
 end
 
 local function write_counts()
   for pool, known in pairs(held) do
-    local sets = {}
+    local name, sets, n = P .. 'occupied:' .. pool, {}, 0
     for slot, now in pairs(known.now) do
-      sets[#sets + 1] = 'SET'
-      sets[#sets + 1] = 'u32'
-      sets[#sets + 1] = '#' .. slot
-      sets[#sets + 1] = now
-      if #sets >= 4 * CHUNK then
-        redis.call('BITFIELD', P .. 'occupied:' .. pool, unpack(sets))
-        sets = {}
+      if now ~= stored(known.text, slot) then
+        sets[n + 1], sets[n + 2], sets[n + 3], sets[n + 4] = 'SET', 'u32', '#' .. slot, now
+        n = n + 4
+        if n >= 4 * CHUNK then
+          redis.call('BITFIELD', name, unpack(sets, 1, n))
+          n = 0
+        end
       end
     end
-    if #sets > 0 then redis.call('BITFIELD', P .. 'occupied:' .. pool, unpack(sets)) end
+    if n > 0 then redis.call('BITFIELD', name, unpack(sets, 1, n)) end
   end
   for pool, by in pairs(grown) do
     if by ~= 0 then redis.call('HINCRBY', P .. 'totals', pool, by) end
@@ -91,8 +95,9 @@ end
 -- Reservations of one key: `epoch:pool:probe:slot:seconds`, several joined by `|`.
 local function reservations(text)
   local found = {}
+  if not text then return found end
   for epoch, pool, probe, slot, at in
-    string.gmatch(text or '', '(%d+):([^:|]+):(%d+):(%d+):(%d+)') do
+    string.gmatch(text, '(%d+):([^:|]+):(%d+):(%d+):(%d+)') do
     found[#found + 1] = {
       epoch = tonumber(epoch), pool = pool, probe = tonumber(probe), slot = tonumber(slot),
       at = tonumber(at),
@@ -104,10 +109,13 @@ end
 local function reservations_text(list)
   local parts = {}
   for i, r in ipairs(list) do
-    parts[i] = string.format('%.0f:%s:%.0f:%.0f:%.0f', r.epoch, r.pool, r.probe, r.slot, r.at)
+    parts[i] = r.epoch .. ':' .. r.pool .. ':' .. r.probe .. ':' .. r.slot .. ':' .. r.at
   end
   return table.concat(parts, '|')
 end
+
+-- The name of a row within its class, which is its key text without the letter before it.
+local function field_of(text) return string.sub(text, 3) end
 
 -- HMGET and HSET of many fields, in pieces that fit Lua's stack.
 local function get_many(key, fields)

@@ -1,7 +1,7 @@
 -- Reserves partitions for public resources of one kind: each gets the partition that holds the
 -- fewest by then, the lowest number among equals. What it refuses is as in reserve.lua.
 --
--- input: az, kafka, offset, azs, topology, nonce, at, pool, partitions, items {bucket, field, text}.
+-- input: az, kafka, offset, azs, topology, nonce, at, pool, partitions, items: bucket, key text, ....
 -- Answers {'ok', answers}: `=partition` of an existing row or `+partition` of a reservation.
 local refused = refusal()
 if refused then return refused end
@@ -23,11 +23,11 @@ local function fewest()
 end
 
 local texts = {}
-for i, item in ipairs(input.items) do texts[i] = item[3] end
+for i = 2, #input.items, 2 do texts[#texts + 1] = input.items[i] end
 local waiting = get_many(P .. 'reserved', texts)
 local answers, fresh = {}, {}
-for i, item in ipairs(input.items) do
-  local row = redis.call('HGET', P .. item[1], item[2])
+for i, text in ipairs(texts) do
+  local row = redis.call('HGET', P .. input.items[2 * i - 1], field_of(text))
   local old = reservations(waiting[i])[1]
   if row then
     answers[i] = '=' .. row
@@ -36,7 +36,7 @@ for i, item in ipairs(input.items) do
   else
     local partition = fewest()
     add(input.pool, partition, 1)
-    fresh[#fresh + 1] = item[3]
+    fresh[#fresh + 1] = text
     fresh[#fresh + 1] = reservations_text({
       { epoch = 1, pool = input.pool, probe = 0, slot = partition, at = input.at },
     })
