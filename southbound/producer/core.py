@@ -41,12 +41,14 @@ class Route(msgspec.Struct, frozen=True):
     """Where a part is sent.
 
     `addresses`: for a host and a VPC, each gets every record; for public resources, the one at an
-    index gets the record of that index. `fence`: the cluster whose `sb.moves` decides; None where
+    index gets the record of that index. `stays`: beside each address, the epoch at which the stream
+    came there: who has left a slot and come back reads it from a later offset. `fence`: the cluster whose `sb.moves` decides; None where
     nothing ever moves.
     """
 
     epoch: int
     addresses: tuple[Address, ...]
+    stays: tuple[int, ...]
     fence: str | None
 
     @property
@@ -67,8 +69,8 @@ class Standing(enum.Enum):
 class Parcel:
     """One scope's share of a changeset on its way.
 
-    `vpcs`: VPCs that must be present in the host's cluster before this is accepted. `sent`: where
-    it was sent to so far; `awaited`: how many deliveries are not known to be complete; `on_settled`
+    `vpcs`: VPCs that must be present in the host's cluster before this is accepted. `sent`: the
+    stays that it was sent to so far; `awaited`: how many deliveries are not known to be complete; `on_settled`
     is called once, when it stands no longer open.
     """
 
@@ -78,7 +80,7 @@ class Parcel:
     sent_us: int
     vpcs: tuple[str, ...] = ()
     route: Route | None = None
-    sent: set[Address] = field(default_factory=set)
+    sent: set[tuple[Address, int]] = field(default_factory=set)
     awaited: int = 0
     resends: int = 0
     standing: Standing = Standing.OPEN
@@ -99,13 +101,14 @@ class Parcel:
 def route_host(host: str, placement: Placement, topology: Topology) -> Route:
     """Return a host's route: its one slot, fenced by that slot's cluster."""
     address = address_of("host", host, placement, topology)
-    return Route(placement.epoch, (address,), address.cluster)
+    return Route(placement.epoch, (address,), (placement.epoch,), address.cluster)
 
 
 def route_vpc(vpc: str, placement: VpcPlacement, topology: Topology) -> Route:
     """Return a VPC's route: every replica, fenced by the home's cluster."""
     addresses = tuple(address_of("vpc", vpc, replica, topology) for replica in placement.replicas)
-    return Route(placement.epoch, addresses, addresses[0].cluster)
+    stays = tuple(replica.epoch for replica in placement.replicas)
+    return Route(placement.epoch, addresses, stays, addresses[0].cluster)
 
 
 def route_public(kinds: Sequence[str], partitions: Sequence[int], topology: Topology) -> Route:
@@ -114,7 +117,7 @@ def route_public(kinds: Sequence[str], partitions: Sequence[int], topology: Topo
         Address(topology.public_kind(kind).cluster, public_topic_name(kind), partition)
         for kind, partition in zip(kinds, partitions, strict=True)
     )
-    return Route(0, addresses, None)
+    return Route(0, addresses, (0,) * len(addresses), None)
 
 
 def route_of_row(scope: Scope, row: str, topology: Topology) -> Route:
@@ -137,6 +140,7 @@ def judge(parcel: Parcel, entry: MoveEntry | None, topology: Topology) -> Route 
     return route_of_row(parcel.scope, entry.row, topology)
 
 
-def unsent(parcel: Parcel, route: Route) -> tuple[Address, ...]:
-    """Return the addresses of a route that the part was not sent to yet."""
-    return tuple(address for address in route.addresses if address not in parcel.sent)
+def unsent(parcel: Parcel, route: Route) -> list[Address]:
+    """Return the addresses of a route at whose present stay the part was not sent yet."""
+    stays = zip(route.addresses, route.stays, strict=True)
+    return [stay[0] for stay in stays if stay not in parcel.sent]

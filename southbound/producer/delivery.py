@@ -254,6 +254,6 @@ def _units(parcel: Parcel) -> list[Unit]:
         ]
     else:
         units = [(address, parcel, parcel.records, values) for address in unsent(parcel, route)]
-    parcel.sent.update(unit[0] for unit in units)
+    parcel.sent.update(zip(route.addresses, route.stays, strict=True))
     parcel.awaited = len(units)
     return units
