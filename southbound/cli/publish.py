@@ -1,0 +1,153 @@
+"""`southbound publish`: documents to nodes, and what became of them.
+
+The rule: what could not be placed is listed before anything is sent; what is said of a changeset is
+known (accepted, refused, unknown), and who has applied it is named host by host.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from southbound.cli.commands import session_of
+from southbound.cli.outcome import Report, said_of, show_report
+from southbound.cli.progress import Advance, counting, say
+from southbound.cli.session import Session
+from southbound.errors import ConfigError, Fault
+
+if TYPE_CHECKING:
+    from southbound.documents.imported import Imported
+    from southbound.producer import Receipts
+
+_LOOK_S = 0.05
+_FAULTS_MAX = 50
+
+
+class Wait(enum.StrEnum):
+    """What `publish` waits for."""
+
+    ACCEPTED = "accepted"
+    APPLIED = "applied"
+
+
+def publish(
+    ctx: typer.Context,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="YAML or JSON: Southbound's own, Networking API, GoalState; - is stdin."
+        ),
+    ],
+    wait: Annotated[Wait, typer.Option(help="Until the log has it, or until nodes have it.")] = (
+        Wait.ACCEPTED
+    ),
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for that.")] = 30.0,
+    router_host: Annotated[
+        list[str] | None, typer.Option(help="Host for routers that name none; may be repeated.")
+    ] = None,
+    security_group_vpc: Annotated[
+        str | None, typer.Option(help="VPC of security groups that no port uses.")
+    ] = None,
+    revision_offset: Annotated[
+        int, typer.Option(help="Added to each revision_number of other control planes.")
+    ] = 0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Publish nothing when anything cannot be placed.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only read, and show what would be published.")
+    ] = False,
+) -> None:
+    """Publish documents, several to a file. Publishing the same again is always safe."""
+    from southbound.documents.options import ImportOptions
+
+    session = session_of(ctx)
+    options = ImportOptions(
+        router_hosts=tuple(router_host or ()),
+        security_group_vpc=security_group_vpc,
+        revision_offset=revision_offset,
+    )
+    imported = _read(files, options)
+    _refuse_unplaced(imported, strict=strict)
+    if dry_run or not imported.changesets:
+        show_report(session, Report.unsent(imported))
+        say(f"{_sum(imported)}; nothing was published")
+        return
+    report = _send(session, imported, wait, timeout)
+    show_report(session, report)
+    report.check()
+
+
+def _read(files: Sequence[Path], options: object) -> Imported:
+    from southbound.documents.options import ImportOptions
+    from southbound.documents.reading import STDIN, read_files
+
+    assert isinstance(options, ImportOptions)
+    piped = sys.stdin.buffer.read() if any(str(file) == STDIN for file in files) else b""
+    imported = read_files(files, options, stdin=piped)
+    for warning in imported.warnings:
+        say(f"note: {warning}")
+    return imported
+
+
+def _refuse_unplaced(imported: Imported, *, strict: bool) -> None:
+    if strict and imported.unplaced:
+        faults = [
+            Fault(f"{one.source}: {one.kind}", one.id, one.why)
+            for one in imported.unplaced[:_FAULTS_MAX]
+        ]
+        raise ConfigError(f"{len(imported.unplaced)} resources cannot be placed", faults)
+
+
+def _sum(imported: Imported) -> str:
+    return (
+        f"{imported.resources} resources in {len(imported.changesets)} changesets,"
+        f" {len(imported.unplaced)} not placed"
+    )
+
+
+def _send(session: Session, imported: Imported, wait: Wait, timeout_s: float) -> Report:
+    from southbound.producer import Publisher
+    from southbound.settings import PublisherSettings
+
+    applied = wait is Wait.APPLIED
+    say(_sum(imported))
+    with session.directory() as directory:
+        publisher = Publisher(
+            directory, PublisherSettings(client_id="southbound-cli", fence_timeout_s=timeout_s)
+        )
+        publisher.start()
+        try:
+            deadline = time.monotonic() + timeout_s
+            receipts = publisher.publish_many(imported.changesets, track=applied)
+            with counting("accepted") as advance:
+                _wait(lambda: receipts.settled, len(receipts), deadline, advance)
+            if applied:
+                with counting("applied") as advance:
+                    _wait(lambda: _applied(receipts), len(receipts), deadline, advance)
+            said = [
+                said_of(one, receipt, applied=applied)
+                for one, receipt in zip(imported.changesets, receipts, strict=True)
+            ]
+            return Report(said, imported.unplaced, waited_applied=applied)
+        finally:
+            publisher.close(1.0)
+
+
+def _wait(done: Callable[[], int], total: int, deadline: float, advance: Advance) -> None:
+    while True:
+        count = done()
+        advance(count, total)
+        if count >= total or time.monotonic() >= deadline:
+            return
+        time.sleep(_LOOK_S)
+
+
+def _applied(receipts: Receipts) -> int:
+    return sum(receipt.applied.done() for receipt in receipts)
