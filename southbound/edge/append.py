@@ -1,4 +1,4 @@
-"""Appending to a one-partition topic, and knowing at which offset each record landed.
+"""Appending to one partition, and knowing at which offset each record landed.
 
 The rule: a call returns when every record is acknowledged by all in-sync replicas, or raises. After
 an error nobody knows which records are in the log, so what is appended must be safe to repeat.
@@ -26,11 +26,20 @@ _POLL_S = 0.05
 
 
 class Appender:
-    """Appends to partition 0 of a topic. Thread-safe; making it does no IO."""
+    """Appends to one partition of a topic, the first unless told. Thread-safe; no IO to make."""
 
-    def __init__(self, cluster: Cluster, topic: str, client_id: str, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        topic: str,
+        client_id: str,
+        *,
+        timeout_s: float,
+        partition: int = 0,
+    ) -> None:
         self._cluster = cluster
         self._topic = topic
+        self._partition = partition
         self._client_id = client_id
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -75,7 +84,9 @@ class Appender:
     ) -> None:
         while True:
             try:
-                producer.produce(self._topic, value, key, partition=0, on_delivery=taker)
+                producer.produce(
+                    self._topic, value, key, partition=self._partition, on_delivery=taker
+                )
             except BufferError:
                 if time.monotonic() > deadline:
                     raise OutcomeUnknown(f"{self._doing()}: the buffer stays full") from None

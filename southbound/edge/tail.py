@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 
 from southbound.edge.kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
@@ -39,15 +38,16 @@ _IDENTITY_S = 30.0
 
 
 class EndAsker:
-    """Asks for the end of a one-partition topic, and whether its cluster is still the same.
+    """Asks for the end of one partition, the first unless told, and if its cluster is the same.
 
     Thread-safe; making it does no IO. `kafka_id` of the cluster, where given, must be the brokers';
     else the first id seen is the one that stays.
     """
 
-    def __init__(self, cluster: Cluster, topic: str, client_id: str) -> None:
+    def __init__(self, cluster: Cluster, topic: str, client_id: str, *, partition: int = 0) -> None:
         self._cluster = cluster
         self._topic = topic
+        self._partition = partition
         self._client_id = client_id
         self._lock = threading.Lock()
         self._consumer: Consumer | None = None
@@ -70,13 +70,17 @@ class EndAsker:
 
     def end(self, timeout_s: float) -> int:
         """Return the offset that the next record will get. Raises `EdgeError`."""
+        return self.bounds(timeout_s)[1]
+
+    def bounds(self, timeout_s: float) -> tuple[int, int]:
+        """Return the first offset that can be read, and the end. Raises `EdgeError`."""
         with self._lock:
             deadline = time.monotonic() + timeout_s
             if not self._identified_at or time.monotonic() - self._identified_at > _IDENTITY_S:
                 self._identify(timeout_s)
             rest_s = max(0.01, deadline - time.monotonic())
             try:
-                return end_offsets(self._open(), self._topic, 0, timeout_s=rest_s)[1]
+                return end_offsets(self._open(), self._topic, self._partition, timeout_s=rest_s)
             except EdgeError:
                 self._identified_at = None
                 raise
@@ -114,7 +118,7 @@ class EndAsker:
 
 
 def _assigned(
-    cluster: Cluster, topic: str, client_id: str, start: int, suspect: Callable[[], None]
+    cluster: Cluster, place: TopicPartition, client_id: str, suspect: Callable[[], None]
 ) -> Consumer:
     consumer = new_consumer(
         cluster,
@@ -127,7 +131,7 @@ def _assigned(
             "error_cb": lambda _error: suspect(),  # type: ignore[dict-item]
         },
     )
-    consumer.assign([TopicPartition(topic, 0, start)])
+    consumer.assign([place])
     return consumer
 
 
@@ -140,15 +144,16 @@ def _truncated(topic: str, cluster: Cluster, found: str) -> EdgeError:
 
 
 class RangeReader:
-    """Reads parts of a one-partition topic whose ends are known. For one thread at a time.
+    """Reads parts of one partition, the first unless told, whose ends are known.
 
-    It stays assigned between reads, so that the next part is on its way before it is asked for;
+    For one thread at a time. It stays assigned between reads, so that the next part is on its way before it is asked for;
     `close` when no further part is expected soon.
     """
 
-    def __init__(self, cluster: Cluster, topic: str, client_id: str) -> None:
+    def __init__(self, cluster: Cluster, topic: str, client_id: str, *, partition: int = 0) -> None:
         self._cluster = cluster
         self._topic = topic
+        self._partition = partition
         self._client_id = client_id
         self._consumer: Consumer | None = None
         self._next = -1
@@ -188,9 +193,8 @@ class RangeReader:
         if self._consumer is None or self._next != start:
             self.close()
             self._next = start
-            self._consumer = _assigned(
-                self._cluster, self._topic, self._client_id, start, lambda: None
-            )
+            place = TopicPartition(self._topic, self._partition, start)
+            self._consumer = _assigned(self._cluster, place, self._client_id, lambda: None)
         return self._consumer
 
     def _sort(self, messages: list[Message], end: int, found: list[Message]) -> None:
@@ -314,9 +318,11 @@ class PartitionTail:
             self._moved.notify_all()
 
     def _run(self) -> None:
-        consumer = _assigned(
-            self._cluster, self._topic, self._client_id, OFFSET_BEGINNING, self._asker.suspect
-        )
+        start = self._beginning()
+        if start is None:
+            return
+        place = TopicPartition(self._topic, 0, start)
+        consumer = _assigned(self._cluster, place, self._client_id, self._asker.suspect)
         try:
             while not self._closing and self._failure is None:
                 first = consumer.poll(_POLL_S)
@@ -326,6 +332,22 @@ class PartitionTail:
             self._fail(edge_error(error, f"following {self._topic} of cluster {self._cluster.id}"))
         finally:
             consumer.close()
+
+    def _beginning(self) -> int | None:
+        """Return the offset to begin at, once the cluster answers; None when there is no going on.
+
+        A consumer told to find it out by itself begins half a second later.
+        """
+        while not self._closing and self._failure is None:
+            try:
+                return self._asker.bounds(_ASK_S)[0]
+            except EdgeError as error:
+                if not error.retryable:
+                    self._fail(error)
+                log.info("%s", error)
+            with self._moved:
+                self._moved.wait_for(lambda: self._closing, _AGAIN_S)
+        return None
 
     def _follow(self, messages: list[Message]) -> None:
         position = self._position

@@ -1,0 +1,86 @@
+"""Telling the fences of a home cluster which replicas a VPC has.
+
+The rule: an entry is in `sb.moves` before the end of the home's slot is noted, and the last entry of
+a VPC is the one of its highest epoch. Two that announce at once could append the older row behind
+the newer one, and compaction keeps the last: so whoever has appended looks again, and appends what
+is higher once more.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+from southbound.directory.moves import MovesLog, MovesTail
+from southbound.errors import Closed, StaleMap
+from southbound.partitioning.placement import VpcPlacement, parse_vpc_placement
+from southbound.partitioning.topology import Cluster
+from southbound.resources import Scope
+from southbound.wire.control import MoveEntry
+
+
+class _Moves(NamedTuple):
+    log: MovesLog
+    tail: MovesTail
+
+
+class Announcer:
+    """Writes VPCs' rows into `sb.moves` of their homes' clusters. Thread-safe; no IO to make.
+
+    It follows `sb.moves` of each cluster that it has announced in, until it is closed.
+    """
+
+    def __init__(self, client_id: str, timeout_s: float) -> None:
+        self._client_id = client_id
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._moves: dict[str, _Moves] = {}
+        self._closed = False
+
+    def announce(self, scope: Scope, placement: VpcPlacement, home: Cluster) -> None:
+        """Return once `sb.moves` of the home's cluster tells this row; may be repeated.
+
+        Raises `StaleMap`, with the newer row in `current`, when it tells one of a higher epoch;
+        `EdgeError`; `WireError` when the VPC's entry cannot be read.
+        """
+        moves = self._open(home)
+        moves.tail.look(self._timeout_s)
+        there = moves.tail.entry(scope)
+        if there is None or there.epoch < placement.epoch:
+            moves.log.append(scope, placement.epoch, placement.row())
+            there = self._settle(moves, scope, placement.epoch)
+        if there is not None and there.epoch > placement.epoch:
+            current = parse_vpc_placement(there.row)
+            raise StaleMap(f"{scope} is at epoch {there.epoch} already", current)
+
+    def _settle(self, moves: _Moves, scope: Scope, last: int) -> MoveEntry | None:
+        """Append what is higher than the entry appended last, until nothing is."""
+        while True:
+            moves.tail.look(self._timeout_s)
+            there = moves.tail.entry(scope)
+            if there is None or there.epoch <= last:
+                return there
+            moves.log.append(scope, there.epoch, there.row)
+            last = there.epoch
+
+    def _open(self, cluster: Cluster) -> _Moves:
+        with self._lock:
+            if self._closed:
+                raise Closed("the announcer is closed")
+            found = self._moves.get(cluster.id)
+            if found is None:
+                found = self._moves[cluster.id] = _Moves(
+                    MovesLog(cluster, client_id=self._client_id, timeout_s=self._timeout_s),
+                    MovesTail(cluster, client_id=self._client_id),
+                )
+                found.tail.start()
+            return found
+
+    def close(self) -> None:
+        """Stop following. Whoever announces gets `Closed`."""
+        with self._lock:
+            self._closed = True
+            moves, self._moves = self._moves, {}
+        for one in moves.values():
+            one.tail.close()
+            one.log.close()

@@ -1,0 +1,169 @@
+"""What must stand in a slot to which a scope's stream is copied. Pure.
+
+The rule: of each resource the highest revision is carried, deletes too, and compaction keeps the
+last record, so the last one must be the highest. Copied records are taken singly by whoever reads
+them; hence records of a changeset that is young and not all there are left out: nobody has accepted
+it, and its publisher, turned by the fence, sends it whole. What such a set has written directly
+into the new slot is never marked as copied either.
+
+Null tombstones say nothing here: they follow a delete which has a revision, after days. A last
+record that cannot be read stops the copying: a guess could lose what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from southbound.errors import WireError
+from southbound.resources import Scope
+from southbound.wire.envelope import FLAG_COPIED, Envelope, decode, with_flags
+from southbound.wire.keys import RESERVED, scope_prefix, seal_key
+
+YOUNG_US = 60_000_000
+"""Age in microseconds from which an incomplete changeset is taken as it is."""
+
+
+class Record(NamedTuple):
+    """One record of a slot. `value` is None for a null tombstone."""
+
+    offset: int
+    key: bytes
+    value: bytes | None
+
+
+class Version(NamedTuple):
+    """One revision of a resource, as its record's value. `changeset`: the open one it is of."""
+
+    revision: int
+    value: bytes
+    changeset: str = ""
+
+
+class _OpenSet:
+    """A changeset of which not every index was seen yet."""
+
+    __slots__ = ("indexes", "sent_us", "versions")
+
+    def __init__(self) -> None:
+        self.indexes: set[int] = set()
+        self.sent_us = 0
+        self.versions: list[tuple[bytes, Version]] = []
+
+
+class History:
+    """Everything of one scope in one slot, record by record in the order of the log.
+
+    It holds one version of each resource, and those of incomplete changesets.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self._prefix = scope_prefix(scope)
+        self._control = self._prefix + RESERVED.encode()
+        self._scope = scope
+        self._settled: dict[bytes, Version] = {}
+        self._top: dict[bytes, Version] = {}
+        self._last: dict[bytes, int] = {}
+        self._open: dict[str, _OpenSet] = {}
+        self._seals: set[bytes] = set()
+        self._unreadable: dict[bytes, str] = {}
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Take the next records; those of other scopes are passed by, undecoded."""
+        for record in records:
+            if not record.key.startswith(self._prefix) or record.value is None:
+                continue
+            if record.key.startswith(self._control):
+                self._seals.add(record.key)
+                continue
+            try:
+                envelope = decode(record.value)
+            except WireError as error:
+                self._unreadable[record.key] = f"{record.key!r} at offset {record.offset}: {error}"
+                continue
+            self._unreadable.pop(record.key, None)
+            self._note(record.key, record.value, envelope)
+
+    def sealed(self, epoch: int) -> bool:
+        """Tell whether the seal of that epoch was read."""
+        return seal_key(self._scope, epoch) in self._seals
+
+    def highest(self, now_us: int) -> dict[bytes, Version]:
+        """Return each resource's highest revision, without young incomplete changesets.
+
+        Raises `WireError` when a resource's last record cannot be read.
+        """
+        self._check()
+        found = dict(self._settled)
+        for open_ in self._open.values():
+            if not _is_young(open_, now_us):
+                for key, version in open_.versions:
+                    _raise(found, key, version)
+        return found
+
+    def inversions(self, now_us: int, epoch: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of what must be appended again, since a lower revision came last.
+
+        A record of a young incomplete changeset is given as it was, so that it stays one of its
+        set; any other is marked as copied under `epoch`. Raises as `highest`.
+        """
+        self._check()
+        for key, last in self._last.items():
+            top = self._top[key]
+            if last < top.revision:
+                open_ = self._open.get(top.changeset)
+                if open_ is not None and _is_young(open_, now_us):
+                    yield key, top.value
+                else:
+                    yield key, with_flags(top.value, epoch=epoch, flags=FLAG_COPIED)
+
+    def _check(self) -> None:
+        for problem in self._unreadable.values():
+            raise WireError(
+                f"{self._scope} cannot be copied, its record cannot be read: {problem}; "
+                "publish a newer revision of that resource"
+            )
+
+    def _note(self, key: bytes, value: bytes, envelope: Envelope) -> None:
+        is_single = envelope.copied or envelope.count == 1
+        version = Version(envelope.revision, value, "" if is_single else envelope.changeset)
+        _raise(self._top, key, version)
+        self._last[key] = envelope.revision
+        if is_single:
+            _raise(self._settled, key, version)
+        else:
+            self._hold(key, version, envelope)
+
+    def _hold(self, key: bytes, version: Version, envelope: Envelope) -> None:
+        open_ = self._open.setdefault(envelope.changeset, _OpenSet())
+        open_.indexes.add(envelope.index)
+        open_.sent_us = max(open_.sent_us, envelope.sent_us)
+        open_.versions.append((key, version))
+        if len(open_.indexes) >= envelope.count:
+            del self._open[envelope.changeset]
+            for held_key, held in open_.versions:
+                _raise(self._settled, held_key, held)
+
+
+def copies(
+    source: Mapping[bytes, Version], there: Mapping[bytes, Version], epoch: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (key, value), marked as copied under `epoch`, of what `source` has and `there` lacks.
+
+    A resource is lacking when it is not there, or only at a lower revision.
+    """
+    for key, version in source.items():
+        known = there.get(key)
+        if known is None or known.revision < version.revision:
+            yield key, with_flags(version.value, epoch=epoch, flags=FLAG_COPIED)
+
+
+def _is_young(open_: _OpenSet, now_us: int) -> bool:
+    return open_.sent_us > now_us - YOUNG_US
+
+
+def _raise(found: dict[bytes, Version], key: bytes, version: Version) -> None:
+    """Keep the higher revision; among equals the first, as agents do."""
+    known = found.get(key)
+    if known is None or known.revision < version.revision:
+        found[key] = version
