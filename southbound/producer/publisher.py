@@ -276,7 +276,7 @@ class Publisher:
         """Watch for reports on a changeset from before its first record is sent."""
         tracker = self._tracking()
         handle = tracker.watch(receipt.changeset, receipt.parcels)
-        receipt.track(handle.future)
+        receipt.track(handle.future, lambda: tracker.snapshot(handle))
 
         def settled() -> None:
             if receipt.settle_one():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,16 @@ class Accepted(msgspec.Struct, frozen=True):
 class Receipt:
     """One changeset's. `lock` is shared by a publisher's receipts."""
 
-    __slots__ = ("_accepted", "_applied", "_group", "_lock", "_open", "changeset", "parcels")
+    __slots__ = (
+        "_accepted",
+        "_applied",
+        "_group",
+        "_lock",
+        "_open",
+        "_snapshot",
+        "changeset",
+        "parcels",
+    )
 
     def __init__(self, changeset: str, parcels: Sequence[Parcel], lock: threading.Lock) -> None:
         self.changeset = changeset
@@ -43,6 +52,7 @@ class Receipt:
         self._lock = lock
         self._accepted: Future[Accepted] | None = None
         self._applied: Future[Applied] | None = None
+        self._snapshot: Callable[[], Applied] | None = None
         self._group: Receipts | None = None
 
     @property
@@ -65,9 +75,7 @@ class Receipt:
         Raises as `accepted` does. Only for changesets that are tracked.
         """
         if self._applied is None:
-            raise SouthboundError(
-                f"the changeset {self.changeset!r} is not tracked: publish it with track=True"
-            )
+            raise self._untracked()
         return self._applied
 
     @property
@@ -89,9 +97,21 @@ class Receipt:
         unknown = [error for error in errors if isinstance(error, OutcomeUnknown)]
         return next(iter(unknown or errors), None)
 
-    def track(self, applied: Future[Applied]) -> None:
-        """Take the future that the tracker resolves."""
+    def status(self) -> Applied:
+        """Return what stands now of a changeset that is tracked, whether settled or not."""
+        if self._snapshot is None:
+            raise self._untracked()
+        return self._snapshot()
+
+    def track(self, applied: Future[Applied], snapshot: Callable[[], Applied]) -> None:
+        """Take the future that the tracker resolves, and what tells how it stands until then."""
         self._applied = applied
+        self._snapshot = snapshot
+
+    def _untracked(self) -> SouthboundError:
+        return SouthboundError(
+            f"the changeset {self.changeset!r} is not tracked: publish it with track=True"
+        )
 
     def join(self, group: Receipts) -> None:
         """Become one of many."""
