@@ -1,0 +1,122 @@
+"""What live tests of the directory are made of: a fleet's topology, directories, and interference.
+
+The rule: each test has a Redis database of its own, which begins empty, so its first directory rolls
+it forward from whatever the tests before have written to the journals.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from southbound.directory import Directory
+from southbound.directory.keys import PREFIX, bucket_of, parts_of
+from southbound.documents.topology import topology_of
+from southbound.edge.admin import apply_topics
+from southbound.edge.topics import TopicSettings
+from southbound.local.fleet import LocalFleet
+from southbound.partitioning.topology import Topology
+from southbound.settings import DirectorySettings
+
+JOURNAL_SETTINGS = TopicSettings(
+    compaction_lag_ms=0,
+    overrides={"min.cleanable.dirty.ratio": "0.001", "segment.ms": "500"},
+)
+_DATABASES = 16
+
+
+def eventually(
+    what: Callable[[], bool], *, within_s: float = 20.0, saying: Callable[[], object] = str
+) -> None:
+    """Wait until `what` holds; fail with what `saying` says when it does not in time."""
+    end_s = time.monotonic() + within_s
+    while not what():
+        assert time.monotonic() < end_s, f"not within {within_s} s: {saying()}"
+        time.sleep(0.01)
+
+
+class DirectoryKit:
+    """One test's directories on a fleet whose topics exist, and hands on what lies below them."""
+
+    def __init__(self, fleet: LocalFleet, topology: Topology, database: int) -> None:
+        self.fleet = fleet
+        self.topology = topology
+        self.redis_url = fleet.redis_url.rpartition("/")[0] + f"/{database % _DATABASES}"
+        self.redis = redis.Redis.from_url(self.redis_url, decode_responses=True)
+        self._made: list[Directory] = []
+
+    def settings(self, **changes: Any) -> DirectorySettings:
+        """Return settings with short waits."""
+        settings: dict[str, Any] = {
+            "redis_url": self.redis_url,
+            "follow_wait_s": 0.1,
+            "journal_timeout_s": 10.0,
+            "unreachable_s": 0.2,
+            **changes,
+        }
+        return DirectorySettings(**settings)
+
+    def directory(self, **changes: Any) -> Directory:
+        """Return one more open directory; it is closed with the test."""
+        directory = Directory(self.settings(**changes), self.topology)
+        self._made.append(directory)
+        directory.open()
+        return directory
+
+    def row(self, text: str) -> str | None:
+        """Return a row as Redis has it."""
+        letter, field = parts_of(text)
+        found = self.redis.hget(PREFIX + bucket_of(letter, field), field)
+        assert found is None or isinstance(found, str)
+        return found
+
+    def plant_row(self, text: str, row: str | None) -> None:
+        """Write a row past the directory, or delete it."""
+        letter, field = parts_of(text)
+        if row is None:
+            self.redis.hdel(PREFIX + bucket_of(letter, field), field)
+        else:
+            self.redis.hset(PREFIX + bucket_of(letter, field), field, row)
+
+    def plant_count(self, pool: str, slot: int, count: int) -> None:
+        """Write how many a slot holds, past the directory."""
+        self.redis.bitfield(f"{PREFIX}occupied:{pool}").set("u32", f"#{slot}", count).execute()
+
+    def rows(self) -> dict[str, dict[str, str]]:
+        """Return every bucket of rows that there is."""
+        found: dict[str, dict[str, str]] = {}
+        for letter in "hvp":
+            for name in self.redis.scan_iter(match=f"{PREFIX}{letter}:*", count=10_000):
+                bucket = self.redis.hgetall(name)
+                assert isinstance(bucket, dict)
+                found[name] = bucket
+        return found
+
+    def close(self) -> None:
+        """Close everything, and leave the database empty."""
+        for directory in self._made:
+            directory.close()
+        self.redis.flushdb()
+        self.redis.close()
+
+
+def prepared_topology(fleet: LocalFleet, settings: TopicSettings | None = None) -> Topology:
+    """Return a fleet's topology, its topics made."""
+    topology = topology_of(fleet.topology_document())
+    apply_topics(topology, settings)
+    return topology
+
+
+@contextmanager
+def kit_of(fleet: LocalFleet, topology: Topology, database: int) -> Iterator[DirectoryKit]:
+    """Give a test its kit."""
+    kit = DirectoryKit(fleet, topology, database)
+    kit.redis.flushdb()
+    try:
+        yield kit
+    finally:
+        kit.close()
