@@ -34,11 +34,13 @@ log = logging.getLogger(__name__)
 
 _BATCH = 1_000
 _POLL_S = 0.5
+_FETCH_WAIT_MS = 100
 _ASK_S = 2.0
 _REACH_S = 5.0
 _AGAIN_S = 0.2
 _PROBE_S = 2.0
 _MARGIN_MS = 60_000
+_UNTRIED = "not connected yet"
 
 Place = tuple[str, int]
 """A topic and a partition of it."""
@@ -89,7 +91,7 @@ class ClusterNews:
         self._positions: dict[Place, int] = {}
         self._followers: dict[str, set[str]] = {}
         self._questions: list[Question] = []
-        self._trouble: str | None = "not connected yet"
+        self._trouble: str | None = _UNTRIED
         self._is_noted = False
         self._is_outdated = False
         self._is_closing = False
@@ -143,6 +145,9 @@ class ClusterNews:
                 self._cluster,
                 self._client_id,
                 {
+                    # A new assignment is complete only when the first long poll, which may hold a
+                    # part of it, has ended; one client for each cluster may poll often.
+                    "fetch.wait.max.ms": _FETCH_WAIT_MS,
                     "enable.partition.eof": True,
                     "queued.max.messages.kbytes": 16_384,
                     "error_cb": lambda error: self._worry(error.str()),  # type: ignore[dict-item]
@@ -221,9 +226,10 @@ class ClusterNews:
             self._turn.notify_all()
 
     def _worry(self, trouble: str) -> None:
-        if self._trouble != trouble:
-            log.warning("cluster %s: %s", self._cluster.id, trouble)
         with self._turn:
+            # Said aloud once, when it begins: while it lasts, every attempt says something else.
+            level = logging.WARNING if self._trouble in (None, _UNTRIED) else logging.DEBUG
+            log.log(level, "cluster %s: %s", self._cluster.id, trouble)
             self._trouble = trouble
             self._turn.notify_all()
 
@@ -284,11 +290,7 @@ class ClusterNews:
                 self._forget_followers(place[1])
             self._is_outdated = True
         else:
-            self._worry_locked(error.str())
-
-    def _worry_locked(self, trouble: str) -> None:
-        log.warning("cluster %s: %s", self._cluster.id, trouble)
-        self._trouble = trouble
+            self._worry(error.str())
 
     def _forget_followers(self, partition: int) -> None:
         count = self._cluster.interest_partitions

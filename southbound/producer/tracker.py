@@ -233,7 +233,7 @@ class Tracker:
             raise Closed("the tracker is closed")
         return self._news[cluster]
 
-    def _follow(self, is_late: bool) -> None:
+    def _follow(self, *, is_late: bool) -> None:
         """Follow every cluster of the topology as it is now."""
         with self._joining:
             topology = self._topology_of()
