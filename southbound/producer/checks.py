@@ -6,7 +6,7 @@ whole: nothing is sent, nothing is lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from southbound.errors import Fault, InvalidResource
@@ -29,6 +29,7 @@ SpecJudge = Callable[[str, Mapping[str, Any], str], list[Fault]]
 """Says what is wrong with the spec of a kind, given the place to name."""
 
 _REVISION_MAX = 2**63 - 1
+_CHARACTER_BYTES_MAX = 4
 _ENVELOPE_BYTES_MAX = 64
 """What an envelope adds to its changeset's id and its spec."""
 
@@ -42,27 +43,49 @@ def parcels_of(changeset: Changeset, sent_us: int, judge_spec: SpecJudge | None)
     elif not changeset.resources:
         faults.append(Fault("changeset.resources", (), "must hold at least one resource"))
     parts: dict[Scope, list[Resource]] = {}
-    seen: set[ResourceKey] = set()
     for index, resource in enumerate(changeset.resources):
-        found = _faults(resource, f"resources[{index}]", judge_spec)
-        faults.extend(found)
-        if not found and resource.key in seen:
-            faults.append(Fault(f"resources[{index}]", str(resource.key), "stands twice"))
-        seen.add(resource.key)
+        faults.extend(_faults(resource, index, judge_spec))
         parts.setdefault(resource.scope, []).append(resource)
+    if len(changeset.resources) > 1:
+        faults.extend(_repeated(changeset.resources))
     if faults:
         raise InvalidResource(f"the changeset {changeset.id!r} cannot be published", faults)
     return [_parcel(changeset.id, scope, part, sent_us) for scope, part in parts.items()]
 
 
-def _faults(resource: Resource, place: str, judge_spec: SpecJudge | None) -> list[Fault]:
-    faults = _identity_faults(resource, place)
+def _repeated(resources: Sequence[Resource]) -> Iterator[Fault]:
+    seen: set[ResourceKey] = set()
+    for index, resource in enumerate(resources):
+        if resource.key in seen:
+            yield Fault(f"resources[{index}]", str(resource.key), "stands twice")
+        seen.add(resource.key)
+
+
+def _faults(resource: Resource, index: int, judge_spec: SpecJudge | None) -> list[Fault]:
+    faults = [] if _is_sound(resource) else _identity_faults(resource, f"resources[{index}]")
     if resource.op is Op.DELETE:
         if resource.spec:
-            faults.append(Fault(f"{place}.spec", resource.spec, "must be empty in a delete"))
+            place = f"resources[{index}].spec"
+            faults.append(Fault(place, resource.spec, "must be empty in a delete"))
     elif judge_spec is not None and resource.kind in KINDS:
-        faults.extend(judge_spec(resource.kind, resource.spec, f"{place}.spec"))
+        found = judge_spec(resource.kind, resource.spec, "spec")
+        at = f"resources[{index}]."
+        faults.extend([Fault(at + one.place, one.value, one.problem) for one in found])
     return faults
+
+
+def _is_sound(resource: Resource) -> bool:
+    """Tell quickly that nothing is wrong with a resource's identity, as almost always."""
+    kind = KINDS.get(resource.kind)
+    cls, scope_id = resource.scope
+    return (
+        kind is not None
+        and kind.cls is cls
+        and id_problem(resource.id) is None
+        and (cls is ScopeClass.PUBLIC or id_problem(scope_id) is None)
+        and type(resource.revision) is int
+        and 1 <= resource.revision <= _REVISION_MAX
+    )
 
 
 def _identity_faults(resource: Resource, place: str) -> list[Fault]:
@@ -89,19 +112,24 @@ def _identity_faults(resource: Resource, place: str) -> list[Fault]:
 
 
 def _parcel(changeset: str, scope: Scope, part: list[Resource], sent_us: int) -> Parcel:
-    records = tuple(_record(resource, changeset) for resource in part)
+    records = tuple([_record(resource, changeset) for resource in part])
     vpcs: tuple[str, ...] = ()
     if scope.cls is ScopeClass.HOST:
-        named = (vpc_of_port(one.spec) for one in part if one.kind == PORT and one.op is Op.UPSERT)
-        vpcs = tuple(dict.fromkeys(vpc for vpc in named if vpc is not None))
+        named = [vpc_of_port(one.spec) for one in part if one.kind == PORT and one.op is Op.UPSERT]
+        vpcs = tuple(dict.fromkeys([vpc for vpc in named if vpc is not None]))
     return Parcel(scope, changeset, records, sent_us, vpcs)
 
 
 def _record(resource: Resource, changeset: str) -> Record:
     key = encode_key(resource.key)
-    upsert = resource.op is Op.UPSERT
-    spec = encode_spec(resource.spec, f"{resource.key}.spec") if upsert else EMPTY_SPEC
-    size = len(key) + len(spec) + len(changeset.encode()) + _ENVELOPE_BYTES_MAX
+    spec = EMPTY_SPEC
+    if resource.op is Op.UPSERT:
+        try:
+            spec = encode_spec(resource.spec)
+        except InvalidResource as error:
+            named = [Fault(f"{resource.key}.spec", one.value, one.problem) for one in error.faults]
+            raise InvalidResource("invalid spec", named) from error
+    size = len(key) + len(spec) + len(changeset) * _CHARACTER_BYTES_MAX + _ENVELOPE_BYTES_MAX
     if size > RECORD_BYTES_MAX:
         fault = Fault(f"{resource.key}.spec", f"{size} bytes", f"a record holds {RECORD_BYTES_MAX}")
         raise InvalidResource("a resource is too large", [fault])

@@ -78,7 +78,9 @@ class Publisher:
     # Life.
 
     def start(self) -> None:
-        """Start the threads. Clusters are connected to when they are first needed."""
+        """Start the threads, and begin to follow what moves in every cluster."""
+        for cluster in self._directory.topology.clusters:
+            self._fencer(cluster.id)
         self._resolver.start()
         if self.settings.track:
             self._tracking()

@@ -25,6 +25,8 @@ _BAD = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def id_problem(id: object) -> str | None:
     """Say what is wrong with an id, or return None when it is a good one."""
+    if type(id) is str and id.isascii() and id.isprintable() and 0 < len(id) <= ID_BYTES_MAX:
+        return None
     if not isinstance(id, str):
         return "an id must be a string"
     if not id:
@@ -53,7 +55,10 @@ def scope_prefix(scope: Scope) -> bytes:
 
 def encode_key(key: ResourceKey) -> bytes:
     """Return the record key. The parts are taken as valid; check them where they come in."""
-    return scope_prefix(key.scope) + f"{key.kind}\x1f{key.id}".encode()
+    (cls, scope_id), kind, id = key
+    if cls is ScopeClass.PUBLIC:
+        return f"p\x1f{kind}\x1f{id}".encode()
+    return f"{_LETTER[cls]}\x1f{scope_id}\x1f{kind}\x1f{id}".encode()
 
 
 def decode_key(data: bytes) -> ResourceKey:
