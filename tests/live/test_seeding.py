@@ -24,13 +24,14 @@ from southbound.partitioning.placement import (
     address_of,
     parse_vpc_placement,
 )
+from southbound.partitioning.topology import MOVES_TOPIC, Cluster
 from southbound.rebalance.announcing import Announcer
 from southbound.rebalance.seeding import Seeder
 from southbound.rebalance.stream import Stream
-from southbound.resources import Op, ResourceKey, vpc_scope
-from southbound.wire.control import MoveEntry, Seal, encode_control
+from southbound.resources import Op, ResourceKey, Scope, vpc_scope
+from southbound.wire.control import MoveEntry, Seal, decode_move, encode_control
 from southbound.wire.envelope import FLAG_COPIED, Envelope, decode, encode, encode_spec
-from southbound.wire.keys import decode_key, encode_key, scope_prefix, seal_key
+from southbound.wire.keys import decode_key, encode_key, scope_prefix, scope_text, seal_key
 from tests.live.directory_kit import DirectoryKit, kit_of, prepared_topology
 
 Unique = Callable[[str], str]
@@ -374,6 +375,43 @@ def test_a_stale_announcement_is_refused_and_the_newer_row_stays_last(world: Wor
     announcer.close()
     assert caught.value.current == row
     assert moves_entry(world, vpc).row == row.row()
+
+
+def test_an_older_row_that_landed_last_is_followed_by_the_newer_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compaction keeps the last entry, so it must be the one of the highest epoch."""
+    vpc = world.homed()
+    home = world.row(vpc).home
+    older, newer = VpcPlacement(2, (home,)), VpcPlacement(3, (home,))
+    cluster = world.directory.topology.cluster("c1")
+    real = MovesLog.append
+
+    def overtaken(log: MovesLog, scope: Scope, epoch: int, row: str) -> int:
+        if epoch == 2:
+            real(log, scope, 3, newer.row())
+        return real(log, scope, epoch, row)
+
+    monkeypatch.setattr(MovesLog, "append", overtaken)
+    announcer = Announcer("overtaken", _ENOUGH_S)
+    with pytest.raises(StaleMap) as caught:
+        announcer.announce(vpc_scope(vpc), older, cluster)
+    announcer.close()
+    assert caught.value.current == newer
+    entries = [value for key, value in moves_log(cluster) if key == scope_text(vpc_scope(vpc))]
+    assert [decode_move(value).epoch for value in entries] == [3, 2, 3]
+
+
+def moves_log(cluster: Cluster) -> list[tuple[str, bytes]]:
+    """Return every entry of a cluster's `sb.moves`, as it stands in the log."""
+    asker, reader = (
+        EndAsker(cluster, MOVES_TOPIC, "look"),
+        RangeReader(cluster, MOVES_TOPIC, "look"),
+    )
+    found = reader.read(0, asker.end(_ENOUGH_S), _ENOUGH_S)
+    reader.close()
+    asker.close()
+    return [(bytes(m.key() or b"").decode(), bytes(m.value() or b"")) for m in found]
 
 
 def test_a_closed_seeder_says_so(world: World) -> None:
