@@ -311,6 +311,8 @@ class ClusterNews:
                 self._serve(consumer, questions)
             except EdgeError as error:
                 self._worry(str(error))
+                consumer.close()
+                consumer = None
                 with self._turn:
                     self._questions[:0] = questions
                     self._turn.wait_for(lambda: self._is_closing, _AGAIN_S)
@@ -332,14 +334,18 @@ class ClusterNews:
             self._note()
             return
         count = self._cluster.interest_partitions
-        self._reach(consumer, {spread(one.vpc, count) for one in questions})
+        if not self._reach(consumer, {spread(one.vpc, count) for one in questions}):
+            return
         for one in questions:
             with self._turn:
                 hosts = frozenset(self._followers.get(one.vpc, ()))
             one.answer(hosts)
 
-    def _reach(self, consumer: Consumer, partitions: Iterable[int]) -> None:
-        """Wait until everything was read that stood in these partitions when this was called."""
+    def _reach(self, consumer: Consumer, partitions: Iterable[int]) -> bool:
+        """Wait until everything was read that stood in these partitions when this was called.
+
+        Return False when this was closed before.
+        """
         ends = {
             (INTEREST_TOPIC, number): end_offsets(
                 consumer, INTEREST_TOPIC, number, timeout_s=_ASK_S
@@ -359,3 +365,4 @@ class ClusterNews:
                 f"{self._doing}: {INTEREST_TOPIC} was not read up to its end in {_REACH_S:g} s",
                 retryable=True,
             )
+        return not self._is_closing
