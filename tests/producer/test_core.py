@@ -29,7 +29,7 @@ TOPOLOGY = Topology(
     azs=(Az(id="a", journal="c1"),),
     clusters=tuple(Cluster(id=id, az="a", bootstrap=("x:1",)) for id in CLUSTERS),
     pools=tuple(
-        Pool(id=f"{cls}-{id}", cluster=id, cls=cls, topics=4, partitions=8, max_per_slot=9)  # type: ignore[arg-type]
+        Pool(id=f"{cls}-{id}", cluster=id, cls=cls, topics=4, partitions=8, max_per_slot=9)
         for id in CLUSTERS
         for cls in ("host", "vpc")
     ),
