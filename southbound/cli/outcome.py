@@ -153,7 +153,7 @@ def _row(report: Report, one: Said) -> tuple[object, ...]:
         return (*plain, one.why)
     done = len(one.applied) + len(one.superseded)
     late = len(one.failed) + len(one.pending) + len(one.silent)
-    return (*plain, f"{done} hosts", f"{late} hosts" if late else "-")
+    return (*plain, done, late or None)
 
 
 def _show_hosts(session: Session, report: Report) -> None:

@@ -134,6 +134,8 @@ class ClusterAdmin:
         waiting = [(spec.name, number) for spec in specs for number in range(spec.partitions)]
         total = len(waiting)
         while waiting:
+            # A client remembers that a topic was unknown, and answers from memory: ask with a new one.
+            self._client = None
             waiting = list(self._silent(waiting))
             if progress is not None:
                 progress(total - len(waiting), total)
