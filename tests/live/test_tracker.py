@@ -35,6 +35,7 @@ from southbound.wire.reports import (
     report_entry,
 )
 from tests.live.agent_kit import eventually
+from tests.live.conftest import FleetFactory
 
 Unique = Callable[[str], str]
 
@@ -292,3 +293,31 @@ def test_what_was_not_accepted_or_is_too_much_ends_with_an_error(
         newer.future.result(0)
     with pytest.raises(Closed):
         _watch(tracker, _parcel(host_scope(unique("host")), "c1"))
+
+
+def test_a_cluster_that_comes_back_is_followed_from_where_it_was_left(
+    fleet_factory: FleetFactory, unique: Unique
+) -> None:
+    """A broker's crash is named, a question asked meanwhile is answered later, no report is lost."""
+    fleet = fleet_factory(clusters=1)
+    entry = fleet.topology_document()["clusters"][0]
+    here = _topology(Cluster(id=entry["id"], az=entry["az"], bootstrap=tuple(entry["bootstrap"])))
+    apply_topics(here)
+    agents = Agents(here)
+    tracker = Tracker(lambda: here, client_id=unique("tracker"), tracked_max=10)
+    tracker.start()
+    try:
+        vpc, host = unique("vpc"), unique("host")
+        agents.follow("c1", vpc, host)
+        tracked = _watch(tracker, _parcel(vpc_scope(vpc), "c1"))
+        fleet.kill("c1")
+        eventually(lambda: list(tracker.away) == ["c1"], saying=lambda: tracker.away)
+        tracker.accepted(tracked)
+        assert tracker.snapshot(tracked).silent == (f"vpc:{vpc}",)
+        fleet.start("c1")
+        agents.report("c1", host, _thing(vpc_scope(vpc)), Outcome.APPLIED)
+        assert tracker.wait(tracked, 60) == Applied("c", applied=(host,))
+        eventually(lambda: tracker.away == {}, saying=lambda: tracker.away)
+        assert tracker.gaps == 0
+    finally:
+        tracker.close()
