@@ -84,7 +84,7 @@ class AgentSettings:
     """
 
     fetch_wait_ms: int = 10_000
-    poll_s: float = 0.5
+    poll_s: float = 1.0
     mark_timeout_s: float = 3.0
     batch_records: int = 500
     snapshot_batch_records: int = 5_000

@@ -159,12 +159,10 @@ class Lookups:
         try:
             answers = self._look_up(questions)
         except SouthboundError as error:
-            if not isinstance(error, EdgeError):
-                if len(questions) > 1:
-                    # One agent's mistake (an AZ that is not there) is no other agent's trouble.
-                    fine = [self._answer([question]) for question in questions]
-                    return all(fine)
-                log.error("the directory refuses: %s", error)  # noqa: TRY400  # no bug: no traceback
+            if not isinstance(error, EdgeError) and len(questions) > 1:
+                # One agent's mistake (an AZ that is not there) is no other agent's trouble.
+                fine = [self._answer([question]) for question in questions]
+                return all(fine)
             for question in questions:
                 question.failed(str(error))
                 self._ask_again(question)

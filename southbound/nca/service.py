@@ -211,7 +211,9 @@ class Agent:
     # Beginning.
 
     def _own_parts(self) -> AgentParts:
-        settings = DirectorySettings(redis_url=self._redis_url)
+        settings = DirectorySettings(
+            redis_url=self._redis_url, client_id=f"agent-{self.host}", visitor=True
+        )
         parts = AgentParts.make(
             lambda: directory_client(settings),
             client_id=f"agent-{self.host}",
