@@ -239,7 +239,7 @@ class PartitionTail:
         self._client_id = client_id
         self._take = take
         self._asker = EndAsker(cluster, topic, client_id)
-        self._ends = _SharedAnswer(self._asker.end)
+        self._ends = SharedAnswer(self._asker.end)
         self._moved = threading.Condition()
         self._position = 0
         self._failure: EdgeError | None = None
@@ -368,7 +368,7 @@ class PartitionTail:
             self._moved.notify_all()
 
 
-class _SharedAnswer:
+class SharedAnswer:
     """One question at a time, for all who asked before it was put.
 
     An answer serves only those who asked before its question left: what they wrote before asking is
@@ -382,6 +382,12 @@ class _SharedAnswer:
         self._done = 0
         self._asking = False
         self._answer: int | EdgeError = 0
+        self._waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait for another's question."""
+        return self._waiting
 
     def get(self, timeout_s: float) -> int:
         """Return the answer to a question that left after this call began. Raises `EdgeError`."""
@@ -393,11 +399,18 @@ class _SharedAnswer:
                     self._asking = True
                     self._started += 1
                     break
-                if not self._turn.wait(max(0.0, deadline - time.monotonic())):
-                    raise EdgeError(f"no answer in {timeout_s:g} s", retryable=True)
+                self._wait(deadline, timeout_s)
             else:
                 return self._given()
         return self._put(timeout_s)
+
+    def _wait(self, deadline: float, timeout_s: float) -> None:
+        self._waiting += 1
+        try:
+            if not self._turn.wait(max(0.0, deadline - time.monotonic())):
+                raise EdgeError(f"no answer in {timeout_s:g} s", retryable=True)
+        finally:
+            self._waiting -= 1
 
     def _put(self, timeout_s: float) -> int:
         answer: int | EdgeError = EdgeError("the question was not put", retryable=True)

@@ -91,8 +91,7 @@ class DirectoryKit:
         found: dict[str, dict[str, str]] = {}
         for letter in "hvp":
             for name in self.redis.scan_iter(match=f"{PREFIX}{letter}:*", count=10_000):
-                bucket = self.redis.hgetall(name)
-                assert isinstance(bucket, dict)
+                bucket: Any = self.redis.hgetall(name)
                 found[name] = bucket
         return found
 
