@@ -55,6 +55,7 @@ MIGRATIONS: tuple[str, ...] = (
 )
 """Script `i` brings a file of version `i` to version `i + 1`."""
 
+_ERROR = sqlite3.SQLITE_ERROR
 _PROGRESS_STEP_US = 60_000_000
 
 _debts = msgspec.msgpack.Decoder(OwedReport | OwedPresence)
@@ -186,7 +187,7 @@ class Store:
 
     def _load(self, connection: sqlite3.Connection) -> State:
         facts = dict(connection.execute("SELECT name, value FROM facts"))
-        self._check_host(facts.get("host", b""))
+        self._check_host(facts.get("host"))
         try:
             topology = facts.get("topology")
             self._progress_us = int(facts.get("progress_us", 0))
@@ -264,10 +265,11 @@ def _disk_errors(doing: str, path: Path) -> Iterator[None]:
     """Turn the errors of SQLite and the disk into ours."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        # Full, read-only, locked, not openable: the disk's state, not the file's.
-        raise EdgeError(f"{doing} {path}: {error}", retryable=True) from error
     except sqlite3.DatabaseError as error:
+        # Full, read-only, locked, not openable: the disk's state, not the file's. What SQLite
+        # simply calls an error is a table or column that should be there.
+        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != _ERROR:
+            raise EdgeError(f"{doing} {path}: {error}", retryable=True) from error
         raise BrokenStore(f"{doing} {path}: {error}") from error
     except OSError as error:
         raise EdgeError(f"{doing} {path}: {error}", retryable=True) from error
