@@ -21,10 +21,10 @@ kind: port
 host: {host}
 id: port-{host}
 revision: {revision}
-spec: {{vpc_id: vpc-cli, name: r{revision}}}
+spec: {{vpc_id: vpc-{host}, name: r{revision}}}
 ---
 kind: vpc
-id: vpc-cli
+id: vpc-{host}
 revision: {revision}
 spec: {{name: cli}}
 """
@@ -110,9 +110,11 @@ def test_from_an_empty_machine_to_a_configured_node(shell: Shell) -> None:
     tree = read_tree(shell.folder / "local" / "agents" / "host-1" / "files")
     assert set(tree) == {
         ResourceKey(host_scope("host-1"), "port", "port-host-1"),
-        ResourceKey(vpc_scope("vpc-cli"), "vpc", "vpc-cli"),
+        ResourceKey(vpc_scope("vpc-host-1"), "vpc", "vpc-host-1"),
     }
-    assert [row["role"] for row in shell.json("vpcs", "locate", "vpc-cli")] == ["home"]
+    replicas = shell.json("vpcs", "locate", "vpc-host-1")
+    assert [row["role"] for row in replicas].count("home") == 1
+    assert "c1" in {row["cluster"] for row in replicas}
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(30) == 0
     late = shell.publish_port("host-1", 2, "--wait", "applied", "--timeout", "4", code=11)
@@ -168,9 +170,11 @@ def test_publishing_to_an_unknown_host_is_refused(shell: Shell) -> None:
 def test_applying_a_topology_again_changes_nothing(shell: Shell) -> None:
     """No rows, the same version; and no difference anywhere."""
     before = shell.run("topology", "show").stdout
-    assert shell.json("topology", "apply") == []
+    same = shell.folder / "same.yaml"
+    same.write_text(before)
+    assert shell.json("topology", "apply", str(same)) == []
     assert shell.run("topology", "show").stdout == before
-    assert shell.json("topology", "diff") == []
+    assert shell.json("topology", "diff", str(same)) == []
 
 
 def test_a_pool_is_added_and_never_resized(shell: Shell) -> None:
