@@ -23,6 +23,7 @@ from southbound.partitioning.topology import Cluster
 
 _BUFFERED_MAX = 100_000
 _POLL_S = 0.05
+_TURN_S = 0.005
 
 
 class Appender:
@@ -43,6 +44,7 @@ class Appender:
         self._client_id = client_id
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
+        self._serving = threading.Lock()
         self._producer: Producer | None = None
 
     def append(self, records: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
@@ -57,7 +59,7 @@ class Appender:
             for place, (key, value) in enumerate(records):
                 self._produce(producer, key, value, call.taker(place), deadline)
             while not call.settled and time.monotonic() < deadline:
-                producer.poll(_POLL_S)
+                self._serve(producer, call)
         except KafkaException as error:
             self._drop(producer)
             raise edge_error(error, self._doing()) from error
@@ -94,6 +96,16 @@ class Appender:
             else:
                 return
 
+    def _serve(self, producer: Producer, call: _Call) -> None:
+        """Take answers for all callers, or wait while another thread does."""
+        if self._serving.acquire(blocking=False):
+            try:
+                producer.poll(_POLL_S)
+            finally:
+                self._serving.release()
+        else:
+            call.done.wait(_TURN_S)
+
     def _doing(self) -> str:
         return f"appending to {self._topic} of cluster {self._cluster.id}"
 
@@ -128,6 +140,7 @@ class _Call:
     def __init__(self, count: int) -> None:
         self.offsets = [-1] * count
         self.error: KafkaError | None = None
+        self.done = threading.Event()
         self._open = count
 
     @property
@@ -145,6 +158,8 @@ class _Call:
         self.offsets[place] = offset
         if error is not None and self.error is None:
             self.error = error
+        if self.settled:
+            self.done.set()
 
 
 class _Taker:

@@ -133,6 +133,8 @@ _TRANSIENT = frozenset(
         KafkaError._TIMED_OUT_QUEUE,
         KafkaError._RESOLVE,
         KafkaError._WAIT_COORD,
+        # A connection that is being taken down while a question waits for it.
+        KafkaError._DESTROY_BROKER,
         # The admin client says so of partitions that have no leader yet.
         KafkaError._NOENT,
         KafkaError.LEADER_NOT_AVAILABLE,

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import msgspec
 
@@ -59,6 +60,7 @@ class RedisLink:
         self._generation = 0
         self._fingerprint = ""
         self._broken = True
+        self._connections: WeakSet[Any] = WeakSet()
 
     @property
     def generation(self) -> int:
@@ -156,9 +158,12 @@ class RedisLink:
         connection.on_connect()
         told = _fingerprint(connection)
         with self._lock:
-            # A server that does not say who it is may be another one each time.
-            if self._broken or not told or told != self._fingerprint:
+            # A connection that had been made before was broken in between. A server that does
+            # not say who it is may be another one each time.
+            again = self._broken or connection in self._connections
+            if again or not told or told != self._fingerprint:
                 self._generation += 1
+            self._connections.add(connection)
             self._broken = False
             self._fingerprint = told
 

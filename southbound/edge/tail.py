@@ -37,6 +37,13 @@ _FETCH_WAIT_MS = 500
 _IDENTITY_S = 30.0
 
 
+class ForeignLog(EdgeError):
+    """The log is not the one that was read before, so nothing read from it can be trusted."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
+
+
 class EndAsker:
     """Asks for the end of one partition, the first unless told, and if its cluster is the same.
 
@@ -108,10 +115,9 @@ class EndAsker:
             raise edge_error(trouble, self._doing)
         found = str(metadata.cluster_id or "")
         if self._kafka_id and found != self._kafka_id:
-            raise EdgeError(
+            raise ForeignLog(
                 f"cluster {self._cluster.id} is another Kafka cluster than before: "
-                f"{found!r} answers where {self._kafka_id!r} was",
-                retryable=False,
+                f"{found!r} answers where {self._kafka_id!r} was"
             )
         self._kafka_id = found
         self._identified_at = time.monotonic()
@@ -135,11 +141,10 @@ def _assigned(
     return consumer
 
 
-def _truncated(topic: str, cluster: Cluster, found: str) -> EdgeError:
-    return EdgeError(
+def _truncated(topic: str, cluster: Cluster, found: str) -> ForeignLog:
+    return ForeignLog(
         f"{topic} of cluster {cluster.id} is shorter than what was read from it ({found}): "
-        "it was truncated, or made anew",
-        retryable=False,
+        "it was truncated, or made anew"
     )
 
 
@@ -296,7 +301,7 @@ class PartitionTail:
         if self._closing:
             raise Closed(f"the tail of {self._topic} of cluster {self._cluster.id} is closed")
         if self._failure is not None:
-            raise self._failure
+            raise EdgeError(str(self._failure), retryable=False) from self._failure
 
     def _end(self, deadline: float) -> int:
         while True:
@@ -304,10 +309,11 @@ class PartitionTail:
                 self._check()
             try:
                 return self._ends.get(min(_ASK_S, max(0.01, deadline - time.monotonic())))
-            except EdgeError as error:
-                if not error.retryable:
-                    self._fail(error)
-                if not error.retryable or time.monotonic() + _AGAIN_S >= deadline:
+            except ForeignLog as error:
+                self._fail(error)
+                raise
+            except EdgeError:
+                if time.monotonic() + _AGAIN_S >= deadline:
                     raise
             with self._moved:
                 self._moved.wait_for(lambda: self._closing, _AGAIN_S)
@@ -341,9 +347,9 @@ class PartitionTail:
         while not self._closing and self._failure is None:
             try:
                 return self._asker.bounds(_ASK_S)[0]
+            except ForeignLog as error:
+                self._fail(error)
             except EdgeError as error:
-                if not error.retryable:
-                    self._fail(error)
                 log.info("%s", error)
             with self._moved:
                 self._moved.wait_for(lambda: self._closing, _AGAIN_S)
@@ -429,6 +435,8 @@ class SharedAnswer:
         return answer
 
     def _given(self) -> int:
+        if isinstance(self._answer, ForeignLog):
+            raise ForeignLog(str(self._answer)) from self._answer
         if isinstance(self._answer, EdgeError):
             # Each thread raises an error of its own: a shared one would collect their tracebacks.
             raise EdgeError(str(self._answer), retryable=self._answer.retryable) from self._answer

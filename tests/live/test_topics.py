@@ -1,0 +1,104 @@
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from southbound.edge.admin import ClusterAdmin, apply_topics, diff_topics
+from southbound.edge.topics import TopicSettings, TopicSpec, topics_of
+from southbound.errors import ConfigError, EdgeError
+from southbound.local.fleet import LocalFleet
+from southbound.partitioning.topology import Az, Cluster, Pool, PublicKind, Topology
+from tests.live.conftest import FleetFactory
+
+
+@pytest.fixture(scope="module")
+def own(module_fleet_factory: FleetFactory) -> LocalFleet:
+    """A cluster without topics."""
+    return module_fleet_factory(1)
+
+
+@pytest.fixture
+def topology(own: LocalFleet) -> Topology:
+    """A topology of one cluster, with forty topics of fifty partitions."""
+    entry = own.topology_document()["clusters"][0]
+    return Topology(
+        region="r",
+        azs=(Az(id="az-a", journal="c1"),),
+        clusters=(
+            Cluster(
+                id="c1",
+                az="az-a",
+                bootstrap=tuple(entry["bootstrap"]),
+                kafka_id=entry["kafka_id"],
+            ),
+        ),
+        pools=(
+            Pool(id="many", cluster="c1", cls="host", topics=40, partitions=50, max_per_slot=9),
+        ),
+        public=(PublicKind(kind="elb", cluster="c1", partitions=3),),
+    )
+
+
+@pytest.fixture
+def admin(topology: Topology) -> Iterator[ClusterAdmin]:
+    """The cluster's administrator."""
+    return ClusterAdmin(topology.clusters[0], TopicSettings())  # type: ignore[return-value]
+
+
+def test_topics_are_made_once_and_mended(topology: Topology, admin: ClusterAdmin) -> None:
+    """A first call makes all of them, a second nothing; drift is shown, mended, or refused."""
+    told: list[tuple[int, int]] = []
+    missing = diff_topics(topology)
+    made = apply_topics(topology, progress=lambda done, total: told.append((done, total)))
+    assert len(made.created) >= 44
+    assert {drift.topic for drift in missing if drift.what == "missing"} >= {
+        "sb.directory",
+        "sb.moves",
+        "sb.many.039",
+        "sb.public.elb",
+    }
+    specs = topics_of(topology, topology.clusters[0], TopicSettings())
+    partitions = sum(spec.partitions for spec in specs)
+    assert told[-1] == (partitions, partitions)
+    assert diff_topics(topology) == []
+    assert apply_topics(topology) == ([], [], [])
+
+    # Somebody changes a setting by hand, and the document asks for more public partitions.
+    admin.configure("sb.many.007", [("cleanup.policy", "delete")])
+    grown = (PublicKind(kind="elb", cluster="c1", partitions=5),)
+    wanted = msgspec.structs.replace(topology, public=grown)
+    assert {(one.topic, one.what, one.found) for one in diff_topics(wanted)} == {
+        ("sb.many.007", "cleanup.policy", "delete"),
+        ("sb.public.elb", "partitions", "3"),
+    }
+    assert apply_topics(wanted) == ([], ["c1/sb.public.elb"], ["c1/sb.many.007"])
+    assert diff_topics(wanted) == []
+
+    # A topic of another shape: nothing at all is done, and it is named.
+    other = (msgspec.structs.replace(topology.pools[0], partitions=60),)
+    extra = (
+        *other,
+        Pool(id="extra", cluster="c1", cls="vpc", topics=1, partitions=1, max_per_slot=1),
+    )
+    with pytest.raises(ConfigError, match=r"c1/sb\.many\.000\.partitions") as caught:
+        apply_topics(msgspec.structs.replace(wanted, pools=extra))
+    assert len(caught.value.faults) == 40
+    assert admin.find([TopicSpec("sb.extra.000", 1, 1, {})]) == {}
+
+
+def test_another_kafka_cluster_is_refused(topology: Topology) -> None:
+    """The brokers are asked who they are before anything is made."""
+    cluster = msgspec.structs.replace(topology.clusters[0], kafka_id="somebody-else")
+    with pytest.raises(ConfigError, match="kafka_id"):
+        apply_topics(msgspec.structs.replace(topology, clusters=(cluster,)))
+
+
+def test_a_cluster_that_is_away_is_named(topology: Topology) -> None:
+    """A retryable error in the time that the settings give."""
+    cluster = msgspec.structs.replace(
+        topology.clusters[0], id="away", bootstrap=("127.0.0.1:1",), kafka_id=""
+    )
+    away = ClusterAdmin(cluster, TopicSettings(call_timeout_s=1.0))
+    with pytest.raises(EdgeError, match="away") as caught:
+        away.kafka_id()
+    assert caught.value.retryable
