@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Literal
 
+import msgspec
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -87,6 +89,23 @@ class MapLocator:
             raise EdgeError("the directory is away", retryable=True)
 
 
+class Saved(msgspec.Struct):
+    """A directory in memory, written down for another process."""
+
+    topology: Topology
+    rows: dict[str, Placement]
+    vpc_rows: dict[str, VpcPlacement]
+
+
+def saved_locator(file: Path) -> MapLocator:
+    """Return the directory that `Kit.save` wrote."""
+    saved = msgspec.json.decode(file.read_bytes(), type=Saved)
+    locator = MapLocator(saved.topology)
+    locator.rows.update(saved.rows)
+    locator.vpc_rows.update(saved.vpc_rows)
+    return locator
+
+
 class Kit:
     """Pools and topics of one test in one or more clusters, and everything written to them."""
 
@@ -141,6 +160,13 @@ class Kit:
             1, tuple(Placement(self.pool("vpc", cluster).id, 0) for cluster in clusters)
         )
         return vpc
+
+    def save(self, file: Path) -> None:
+        """Write the directory down for another process."""
+        locator = self.locator
+        file.write_bytes(
+            msgspec.json.encode(Saved(locator.topology, locator.rows, locator.vpc_rows))
+        )
 
     def addresses(self, scope: Scope) -> list[Address]:
         """Return where a scope is written to: one place for a host, one a replica for a VPC."""
