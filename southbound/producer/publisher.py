@@ -61,6 +61,8 @@ class Publisher:
         )
         self._tracker: Tracker | None = None
         self._tracker_lock = threading.Lock()
+        self._starting = threading.Lock()
+        self._started = False
         self._closed = False
         if registry is not None:
             PublisherCollector(self.counters, lambda: self._buffer.used).register(registry)
@@ -78,7 +80,11 @@ class Publisher:
     # Life.
 
     def start(self) -> None:
-        """Start the threads, and begin to follow what moves in every cluster."""
+        """Start the threads, and begin to follow what moves in every cluster; again does nothing."""
+        with self._starting:
+            if self._started:
+                return
+            self._started = True
         for cluster in self._directory.topology.clusters:
             self._fencer(cluster.id)
         self._resolver.start()
@@ -92,7 +98,8 @@ class Publisher:
         self._closed = True
         self._buffer.close()
         self._buffer.wait_empty(timeout_s)
-        self._resolver.close()
+        if self._started:
+            self._resolver.close()
         self._delivery.close(1.0 if self._buffer.used else timeout_s)
         with self._fencers_lock:
             fencers = list(self._fencers.values())
@@ -105,6 +112,7 @@ class Publisher:
             self._directory.close()
 
     def __enter__(self) -> Self:
+        self.start()
         return self
 
     def __exit__(
@@ -152,8 +160,8 @@ class Publisher:
         self, changesets: Iterable[Changeset], sent_us: int | None, *, tracked: bool
     ) -> list[Receipt]:
         """Return the receipts of changesets that may all be sent."""
-        if self._closed:
-            raise Closed("the publisher is closed")
+        if self._closed or not self._started:
+            raise Closed("the publisher is closed" if self._closed else "start the publisher first")
         sent_us = sent_us or time.time_ns() // 1000
         judge = _spec_judge() if self.settings.validate_specs else None
         receipts = [
