@@ -17,7 +17,6 @@ from southbound.partitioning.topology import (
     topic_name,
 )
 
-
 _CLASSES: tuple[Literal["host", "vpc"], ...] = ("host", "vpc")
 
 
