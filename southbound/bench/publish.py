@@ -1,0 +1,356 @@
+"""How fast `publish_many` gets changes accepted, beside bare clients that do the same sends.
+
+The rule: both sides run on the same servers, in turns, with their clients connected and the topics'
+metadata known, and every record carries a revision of its own run. The bare loop gets what the
+publisher works out as a gift: records encoded beforehand, slots computed, in the publisher's order,
+over as many producers with the same settings; it only produces, counts delivery reports and looks at
+no fence. The naive loop is what one writes first: one producer a cluster, in the order of the input.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from southbound.bench.result import BenchResult, Row
+from southbound.directory import Directory
+from southbound.edge.kafka import producer_config
+from southbound.errors import EdgeError
+from southbound.partitioning.placement import address_of
+from southbound.partitioning.topology import Topology
+from southbound.producer import Publisher
+from southbound.resources import Changeset, Resource, host_scope
+from southbound.settings import PublisherSettings
+from southbound.wire.envelope import Envelope, encode, encode_spec
+from southbound.wire.keys import encode_key
+
+Progress = Callable[[str], None]
+
+SAME_ORDER_AIM = 0.7
+NAIVE_AIM = 4.0
+_POLL_EVERY = 500
+_FULL_WAIT_S = 0.05
+_SEED = 7
+_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishBench:
+    """What is measured. Each host gets one port, in one of `vpcs` VPCs, in each run.
+
+    `rounds`: runs of the publisher and of the bare loop, in turns; medians are compared.
+    `timeout_s` bounds one run.
+    """
+
+    hosts: int = 200_000
+    vpcs: int = 20
+    rounds: int = 3
+    timeout_s: float = 300.0
+    publisher: PublisherSettings = field(
+        default_factory=lambda: PublisherSettings(client_id="bench-publish")
+    )
+
+
+class Sent(NamedTuple):
+    """One record on its way."""
+
+    cluster: str
+    producer: int
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+
+
+class Run(NamedTuple):
+    """One run: how long, and how much of it this process computed."""
+
+    seconds: float
+    cpu_s: float
+
+
+def run_publish(
+    directory: Directory, bench: PublishBench, *, progress: Progress | None = None
+) -> BenchResult:
+    """Measure on the fleet of an open directory, whose topics exist.
+
+    Raises `CapacityError` where the pools do not hold the hosts, `EdgeError` where a run fails.
+    """
+    say = progress or _quiet
+    say(f"registering {bench.hosts} hosts")
+    hosts = _registered(directory, bench.hosts)
+    work = _Work(directory, bench, hosts)
+    with Publisher(directory, bench.publisher) as publisher:
+        say("warming both sides")
+        work.warm(publisher)
+        ours, bare = [], []
+        for number in range(1, bench.rounds + 1):
+            bare.append(work.bare())
+            say(f"round {number}: bare loop {_rate(bench.hosts, bare[-1]):,.0f} records/s")
+            ours.append(work.ours(publisher))
+            say(f"round {number}: publish_many {_rate(bench.hosts, ours[-1]):,.0f} changes/s")
+    naive = work.naive()
+    say(f"naive loop {_rate(bench.hosts, naive):,.0f} records/s")
+    return _result(bench, directory.topology, work.slots, (ours, bare, naive))
+
+
+def _registered(directory: Directory, count: int) -> list[str]:
+    azs = [
+        az.id
+        for az in directory.topology.azs
+        for _ in directory.topology.pools_in("host", az=az.id)
+    ]
+    wanted = {f"bench-host-{number:07d}": azs[number % len(azs)] for number in range(count)}
+    directory.register_hosts(wanted)
+    return list(wanted)
+
+
+class _Work:
+    """The changes of each run, whose revision rises with the runs."""
+
+    def __init__(self, directory: Directory, bench: PublishBench, hosts: Sequence[str]) -> None:
+        self._directory = directory
+        self._bench = bench
+        self._hosts = hosts
+        self._revision = 0
+        self._producers = _producers_of_topics(
+            directory.topology, bench.publisher.partitions_per_producer
+        )
+        self._bare = _BareLoop(directory.topology, bench.publisher)
+        self.slots = 0
+
+    def warm(self, publisher: Publisher) -> None:
+        """Connect everything; touch every slot once, so that no run finds a cold broker."""
+        sends = self._sends(self._changesets())
+        self.slots = len({(one.cluster, one.topic, one.partition) for one in sends})
+        self._bare.run(sends, self._bench.timeout_s)
+        changesets = self._changesets()
+        topics = {(one.cluster, one.topic): one.key for one in self._sends(changesets)}
+        firsts = set(topics.values())
+        few = [one for one in changesets if encode_key(one.resources[0].key) in firsts]
+        vpcs = changesets[: self._bench.vpcs * 8]
+        publisher.publish_many([*few, *vpcs]).accepted.result(self._bench.timeout_s)
+
+    def ours(self, publisher: Publisher) -> Run:
+        """Publish to every host; return when all of it is accepted."""
+        changesets = self._changesets()
+        time.sleep(_PAUSE_S)
+        clock = _Clock()
+        publisher.publish_many(changesets).accepted.result(self._bench.timeout_s)
+        return clock.run()
+
+    def bare(self) -> Run:
+        """Do the same sends in the same order without the publisher."""
+        sends = self._sends(self._changesets())
+        time.sleep(_PAUSE_S)
+        return self._bare.run(sends, self._bench.timeout_s)
+
+    def naive(self) -> Run:
+        """Do them in random order, with one producer a cluster."""
+        loop = _BareLoop(self._directory.topology, self._bench.publisher)
+        sends = [one._replace(producer=0) for one in self._sends(self._changesets())]
+        random.Random(_SEED).shuffle(sends)
+        loop.run(_first_of_topics(sends), self._bench.timeout_s)
+        time.sleep(_PAUSE_S)
+        return loop.run(sends, self._bench.timeout_s)
+
+    def _changesets(self) -> list[Changeset]:
+        self._revision = max(self._revision + 1, time.time_ns() // 1_000_000)
+        return [
+            Changeset(f"bench-{self._revision}-{number}", (self._port(number, host),))
+            for number, host in enumerate(self._hosts)
+        ]
+
+    def _port(self, number: int, host: str) -> Resource:
+        spec = {
+            "vpc_id": f"bench-vpc-{number % self._bench.vpcs}",
+            "name": f"port of {host}",
+            "mac_address": f"fa:16:3e:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}",
+            "fixed_ips": [
+                {"subnet_id": "bench-subnet", "ip_address": f"10.{number >> 16}.0.{number & 255}"}
+            ],
+            "security_groups": ["bench-security-group"],
+            "admin_state_up": True,
+        }
+        return Resource(host_scope(host), "port", f"port-{number:07d}", self._revision, spec)
+
+    def _sends(self, changesets: Sequence[Changeset]) -> list[Sent]:
+        """Return every record, in the order in which the publisher sends them."""
+        topology = self._directory.topology
+        placements = self._directory.hosts(self._hosts)
+        sends = []
+        for changeset in changesets:
+            resource = changeset.resources[0]
+            placement = placements[resource.scope.id]
+            address = address_of("host", resource.scope.id, placement, topology)
+            producer = self._producers[address.cluster, address.topic]
+            value = _value(changeset, resource, placement.epoch)
+            sends.append(
+                Sent(
+                    address.cluster,
+                    producer,
+                    address.topic,
+                    address.partition,
+                    encode_key(resource.key),
+                    value,
+                )
+            )
+        sends.sort(key=lambda one: one[:4])
+        return sends
+
+
+def _value(changeset: Changeset, resource: Resource, epoch: int) -> bytes:
+    spec = encode_spec(resource.spec)
+    sent_us = time.time_ns() // 1000
+    return encode(
+        Envelope(resource.revision, resource.op, epoch, changeset.id, 0, 1, sent_us, 0, spec)
+    )
+
+
+def _producers_of_topics(topology: Topology, partitions_max: int) -> dict[tuple[str, str], int]:
+    """Deal the topics of each cluster's host pools to as few producers as the limit allows."""
+    dealt: dict[tuple[str, str], int] = {}
+    for cluster in topology.clusters:
+        room = 0
+        producer = -1
+        for pool in topology.pools_in("host", cluster=cluster.id):
+            for topic in range(pool.topics):
+                if producer < 0 or room < pool.partitions:
+                    producer, room = producer + 1, partitions_max
+                room -= pool.partitions
+                dealt[cluster.id, f"sb.{pool.id}.{topic:03d}"] = producer
+    return dealt
+
+
+class _BareLoop:
+    """Bare producers, one callback that counts, and nothing else."""
+
+    def __init__(self, topology: Topology, settings: PublisherSettings) -> None:
+        self._topology = topology
+        self._settings = settings
+        self._producers: dict[tuple[str, int], Producer] = {}
+
+    def run(self, sends: Sequence[Sent], timeout_s: float) -> Run:
+        """Send all; return when all are acknowledged. Raises `EdgeError` when one is not."""
+        acknowledged = 0
+        failed: list[str] = []
+
+        def on_delivery(error: KafkaError | None, _message: Message) -> None:
+            nonlocal acknowledged
+            if error is None:
+                acknowledged += 1
+            else:
+                failed.append(error.str())
+
+        clock = _Clock()
+        for number, (cluster, shard, topic, partition, key, value) in enumerate(sends):
+            producer = self._producers.get((cluster, shard)) or self._open(cluster, shard)
+            while True:
+                try:
+                    producer.produce(topic, value, key, partition, on_delivery)
+                    break
+                except BufferError:
+                    producer.poll(_FULL_WAIT_S)
+            if number % _POLL_EVERY == 0:
+                producer.poll(0)
+        for producer in self._producers.values():
+            producer.flush(timeout_s)
+        run = clock.run()
+        if failed or acknowledged != len(sends):
+            why = failed[0] if failed else "no answer in time"
+            raise EdgeError(f"{len(sends) - acknowledged} bare sends failed: {why}", retryable=True)
+        return run
+
+    def _open(self, cluster: str, number: int) -> Producer:
+        made = Producer(
+            producer_config(
+                self._topology.cluster(cluster),
+                f"bench-bare-{cluster}-{number}",
+                linger_ms=self._settings.bulk_linger_ms,
+                timeout_ms=300_000,
+            )
+        )
+        self._producers[cluster, number] = made
+        return made
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._cpu_s = time.process_time()
+        self._at_s = time.perf_counter()
+
+    def run(self) -> Run:
+        return Run(time.perf_counter() - self._at_s, time.process_time() - self._cpu_s)
+
+
+def _first_of_topics(sends: Iterable[Sent]) -> list[Sent]:
+    return list({(one.cluster, one.topic): one for one in sends}.values())
+
+
+def _quiet(_line: str) -> None:
+    """Take a line of progress and show it to nobody."""
+
+
+def _rate(records: int, run: Run) -> float:
+    return records / run.seconds
+
+
+_Runs = tuple[Sequence[Run], Sequence[Run], Run]
+
+
+def _result(bench: PublishBench, topology: Topology, slots: int, runs: _Runs) -> BenchResult:
+    ours, bare, naive = runs
+    our_rate = statistics.median(_rate(bench.hosts, run) for run in ours)
+    bare_rate = statistics.median(_rate(bench.hosts, run) for run in bare)
+    naive_rate = _rate(bench.hosts, naive)
+    return BenchResult(
+        "publish",
+        rows=(
+            Row("publish_many to accepted", our_rate, "changes/s"),
+            Row("CPU of this process", _cpu_us(bench, ours), "us/change"),
+        ),
+        baseline=(
+            Row("bare loop, same order", bare_rate, "records/s"),
+            Row("CPU of the bare loop", _cpu_us(bench, bare), "us/record"),
+            Row("bare loop, random order, one producer a cluster", naive_rate, "records/s"),
+        ),
+        ratios=(
+            Row(
+                "publish_many / bare loop, same order",
+                our_rate / bare_rate,
+                "x",
+                f">= {SAME_ORDER_AIM}",
+            ),
+            Row(
+                "publish_many / bare loop, random order",
+                our_rate / naive_rate,
+                "x",
+                f">= {NAIVE_AIM}",
+            ),
+        ),
+        settings=_settings(bench, topology, slots),
+    )
+
+
+def _cpu_us(bench: PublishBench, runs: Sequence[Run]) -> float:
+    return statistics.median(run.cpu_s for run in runs) / bench.hosts * 1e6
+
+
+def _settings(bench: PublishBench, topology: Topology, slots: int) -> dict[str, str]:
+    config = producer_config(topology.clusters[0], "", linger_ms=bench.publisher.bulk_linger_ms)
+    named = ("enable.idempotence", "acks", "linger.ms", "max.in.flight.requests.per.connection")
+    return {
+        "hosts": f"{bench.hosts}",
+        "clusters": f"{len(topology.clusters)}",
+        "slots written to": f"{slots}",
+        "specs validated": f"{bench.publisher.validate_specs}",
+        "partitions per producer": f"{bench.publisher.partitions_per_producer}",
+        "rounds": f"{bench.rounds}",
+        **{name: f"{config[name]}" for name in named},
+    }
