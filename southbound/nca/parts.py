@@ -16,7 +16,6 @@ from southbound.nca.lookups import Locator, Lookups
 from southbound.nca.reporter import Reporter
 from southbound.settings import AgentSettings, DirectorySettings
 
-_FLUSH_S = 3.0
 _TURNS = 200
 
 
@@ -46,8 +45,7 @@ class AgentParts(msgspec.Struct, frozen=True):
         )
 
     def close(self) -> None:
-        """End what is shared, after the agents have stopped."""
-        self.reporter.flush(_FLUSH_S)
+        """End what is shared, after the agents have stopped; each has flushed what it sent."""
         self.lookups.close()
 
 

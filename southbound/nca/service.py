@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.005
 _PROBE_TIMEOUT_S = 5.0
 _BACKOFF_MAX_S = 30.0
-_FLUSH_S = 3.0
+_FLUSH_S = 2.0
 _QUARTER_S = 0.25
 
 
