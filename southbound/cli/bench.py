@@ -1,7 +1,111 @@
-"""`southbound bench`: each benchmark beside its baseline, in one run."""
+"""`southbound bench`: each benchmark beside its baseline, in one run, on servers of its own."""
 
 from __future__ import annotations
 
-from southbound.cli.commands import noun
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-app = noun("Benchmarks, each beside its baseline in one run.")
+import typer
+
+from southbound.cli.commands import Verb, noun, session_of
+from southbound.cli.progress import say
+from southbound.cli.session import Session
+from southbound.cli.table import show, show_json
+
+if TYPE_CHECKING:
+    from southbound.bench.result import BenchResult
+
+app = noun("Benchmarks, each beside its baseline in one run, on a fleet of their own.")
+
+StateDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the servers' data; a temporary one unless named."),
+]
+Clusters = Annotated[int, typer.Option(min=1, max=10, help="Kafka clusters.")]
+Scale = Annotated[
+    float, typer.Option(min=0.0001, help="Multiplies the sizes: 0.01 for a quick look.")
+]
+
+_RESULTS = Path("bench")
+
+
+@app.callback()
+def _bench() -> None:
+    """Keep verbs apart even while there is one."""
+
+
+@app.command(cls=Verb)
+def publish(
+    ctx: typer.Context,
+    hosts: Annotated[int, typer.Option(min=1, help="Hosts; each gets one change a run.")] = 200_000,
+    topics: Annotated[int, typer.Option(min=1, help="Topics of each cluster's host pool.")] = 50,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 50,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each side, in turns.")] = 3,
+    validate: Annotated[bool, typer.Option(help="Judge each spec before it is sent.")] = True,
+    clusters: Clusters = 3,
+    scale: Scale = 1.0,
+    state_dir: StateDir = None,
+) -> None:
+    """Changes to many hosts until accepted, beside bare Kafka clients that do the same sends."""
+    from southbound.bench.publish import PublishBench, run_publish
+    from southbound.bench.stage import StageSettings, staged
+    from southbound.local.layout import LayoutSettings, PoolSize
+    from southbound.settings import PublisherSettings
+
+    count = max(1, round(hosts * scale))
+    # Twice the mean, and some: two probes keep slots far closer together than that.
+    per_slot = 16 + 2 * count // (clusters * topics * partitions)
+    size = PoolSize(topics=topics, partitions=partitions, max_per_slot=per_slot)
+    bench = PublishBench(
+        hosts=count,
+        rounds=rounds,
+        publisher=PublisherSettings(client_id="bench-publish", validate_specs=validate),
+    )
+    stage = StageSettings(clusters=clusters, layout=LayoutSettings(host=size), state_dir=state_dir)
+    with staged(stage, say) as running:
+        result = run_publish(running.directory, bench, progress=say)
+        report(session_of(ctx), result, running.redis_url)
+
+
+def report(session: Session, result: BenchResult, redis_url: str) -> None:
+    """Print a result with the machine, and keep it as a file of its own."""
+    from southbound.bench.machine import machine, software
+    from southbound.bench.result import write_result
+
+    at = datetime.now(UTC)
+    document = {
+        **result.document(),
+        "machine": machine(),
+        "software": software(redis_url, os.environ),
+        "at": at.isoformat(timespec="seconds"),
+    }
+    file = write_result(document, _RESULTS, at)
+    if session.is_json:
+        show_json(document)
+    else:
+        _show(session, document)
+    say(f"kept in {file}")
+
+
+def _show(session: Session, document: Mapping[str, Any]) -> None:
+    numbers = [
+        (part, row["metric"], amount(row["value"]), row["unit"], row["aim"] or None)
+        for part, name in (("measured", "rows"), ("baseline", "baseline"), ("ratio", "ratios"))
+        for row in document[name]
+    ]
+    show(session, ("part", "metric", "value", "unit", "aim"), numbers, document["name"])
+    facts = [
+        (part, name, value)
+        for part in ("settings", "machine", "software")
+        for name, value in document[part].items()
+    ]
+    typer.echo()
+    show(session, ("part", "name", "value"), facts)
+
+
+def amount(value: float) -> str:
+    """Return a number with three digits that count, or whole where it is large."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
