@@ -37,7 +37,7 @@ def software(redis_url: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the versions of clients and servers. Raises `EdgeError` when Redis is away."""
     named = environ.get(KAFKA_VARIABLE)
     return {
-        "confluent-kafka": str(confluent_kafka.version()[0]),
+        "confluent-kafka": str(confluent_kafka.version()),
         "librdkafka": str(confluent_kafka.libversion()[0]),
         "kafka": f"the one in {named}" if named else KAFKA_VERSION,
         "redis": _redis(redis_url),
@@ -55,19 +55,19 @@ def memory(meminfo: str) -> str:
     return f"{int(words[0]) / _KIB_PER_GIB:.1f} GiB" if words else _UNKNOWN
 
 
-def redis_version(info: str) -> str:
+def redis_version(info: Mapping[str, object]) -> str:
     """Return the server's name and version, given its answer to INFO server."""
-    name = _field(info, "server_name") or "redis"
-    return f"{name} {_field(info, f'{name}_version') or _UNKNOWN}"
+    name = info.get("server_name", "redis")
+    return f"{name} {info.get(f'{name}_version', _UNKNOWN)}"
 
 
 def _redis(url: str) -> str:
     link = RedisLink(url, timeout_s=_REDIS_TIMEOUT_S, client_name="bench")
     try:
-        answer = link.call("INFO", "server")
+        # redis-py gives this command's answer as a dictionary.
+        return redis_version(link.call("INFO", "server"))
     finally:
         link.close()
-    return redis_version(answer.decode() if isinstance(answer, bytes) else str(answer))
 
 
 def _field(text: str, name: str) -> str:

@@ -38,7 +38,6 @@ NAIVE_AIM = ">= 4"
 _POLL_EVERY = 500
 _FULL_WAIT_S = 0.05
 _SEED = 7
-_PAUSE_S = 1.0
 _BARE_TIMEOUT_MS = 300_000
 
 
@@ -47,12 +46,13 @@ class PublishBench:
     """What is measured. Each host gets one port, in one of `vpcs` VPCs, in each run.
 
     `rounds`: runs of the publisher and of the bare loop, in turns; medians are compared.
-    `timeout_s` bounds one run.
+    `pause_s`: how long the servers may rest before each run. `timeout_s` bounds one run.
     """
 
     hosts: int = 200_000
     vpcs: int = 20
     rounds: int = 3
+    pause_s: float = 1.0
     timeout_s: float = 300.0
     publisher: PublisherSettings = field(
         default_factory=lambda: PublisherSettings(client_id="bench-publish")
@@ -153,7 +153,7 @@ class _Work:
     def ours(self, publisher: Publisher) -> Run:
         """Publish to every host; return when all of it is accepted."""
         changesets = self._changesets()
-        time.sleep(_PAUSE_S)
+        time.sleep(self._bench.pause_s)
         clock = _Clock()
         publisher.publish_many(changesets).accepted.result(self._bench.timeout_s)
         return clock.run()
@@ -161,7 +161,7 @@ class _Work:
     def bare(self) -> Run:
         """Do the same sends in the same order without the publisher."""
         sends = self._sends(self._changesets())
-        time.sleep(_PAUSE_S)
+        time.sleep(self._bench.pause_s)
         return self._bare.run(sends, self._bench.timeout_s)
 
     def naive(self) -> Run:
@@ -170,7 +170,7 @@ class _Work:
         sends = [one._replace(producer=0) for one in self._sends(self._changesets())]
         random.Random(_SEED).shuffle(sends)
         loop.run(_first_of_topics(sends), self._bench.timeout_s)
-        time.sleep(_PAUSE_S)
+        time.sleep(self._bench.pause_s)
         return loop.run(sends, self._bench.timeout_s)
 
     def _changesets(self) -> list[Changeset]:
