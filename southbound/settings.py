@@ -45,6 +45,7 @@ class PublisherSettings:
     `buffer_records` bounds what is submitted and not yet settled; when it is full, `publish` waits
     up to `buffer_wait_s` (0: raises `BufferFull` at once). `partitions_per_producer` bounds how
     many partitions one Kafka producer touches (docs/design.md, the cost of wide producers).
+    `bulk_from`: how many parts that leave together count as bulk work.
     `group_records`: how many parts of bulk work are acknowledged and judged together.
     `resends_max`: how often a part may be turned before it is given up as unknown.
     `tracked_max` bounds the changesets whose application is followed at once; `track` is what
@@ -56,6 +57,7 @@ class PublisherSettings:
     buffer_wait_s: float = 30.0
     linger_ms: float = 1.0
     bulk_linger_ms: float = 5.0
+    bulk_from: int = 1_000
     delivery_timeout_ms: int = 30_000
     fence_timeout_s: float = 30.0
     partitions_per_producer: int = 1_000

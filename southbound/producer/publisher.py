@@ -57,7 +57,7 @@ class Publisher:
         self._delivery = Delivery(lambda: directory.topology, self.settings, self._delivered)
         self._seeder = Seeder(directory, client_id=f"{self.settings.client_id}-seeder")
         self._resolver = Resolver(
-            directory, self._seeder, send=self._send_bulk, settle=self._settle
+            directory, self._seeder, send=self._send_on, settle=self._settle
         )
         self._tracker: Tracker | None = None
         self._tracker_lock = threading.Lock()
@@ -208,8 +208,9 @@ class Publisher:
 
     # On the way.
 
-    def _send_bulk(self, parcels: Sequence[Parcel]) -> None:
-        self._send(parcels, bulk=len(parcels) > 1)
+    def _send_on(self, parcels: Sequence[Parcel]) -> None:
+        # The same way out for the few as for the one: it is warm, and keeps a scope's order.
+        self._send(parcels, bulk=len(parcels) >= self.settings.bulk_from)
 
     def _send(self, parcels: Sequence[Parcel], *, bulk: bool) -> None:
         for parcel in parcels:
@@ -228,7 +229,7 @@ class Publisher:
                 away.append(parcel)
             else:
                 self._fencer(parcel.route.keeper).put(parcel)
-        self._send_bulk(away)
+        self._send_on(away)
 
     def _delivered(self, group: Group) -> None:
         self._fencer(group.keeper).put(group)
