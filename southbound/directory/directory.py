@@ -8,11 +8,12 @@ when the journals have been read: while they cannot be, a look-up fails instead.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -50,9 +51,31 @@ from southbound.settings import DirectorySettings
 from southbound.wire.keys import SEPARATOR, check_id, id_problem, scope_text
 
 _Row = TypeVar("_Row")
+_Done = TypeVar("_Done")
 _IDLE_S = 10.0
 _FAULTS_MAX = 20
 _CLASSES = {HOST: "host", VPC: "VPC", PUBLIC: "public resource"}
+
+
+def _side_by_side(lanes: Sequence[Iterator[_Done]]) -> Iterator[_Done]:
+    """Yield what the lanes yield, each advanced by a thread of its own, one step at a time.
+
+    The first error ends it, once the steps under way have ended.
+    """
+    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+    end = object()
+    with ThreadPoolExecutor(len(lanes), thread_name_prefix="southbound-lane") as threads:
+        steps: dict[Future[Any], Iterator[_Done]] = {
+            threads.submit(next, lane, end): lane for lane in lanes
+        }
+        while steps:
+            for step in wait(steps, return_when=FIRST_COMPLETED).done:
+                lane = steps.pop(step)
+                done = step.result()
+                if done is not end:
+                    yield done
+                    steps[threads.submit(next, lane, end)] = lane
 
 
 class Directory:
@@ -260,12 +283,30 @@ class Directory:
             for host, az in azs.items():
                 if host not in found:
                     by_az.setdefault(az, []).append(host)
-            for az, hosts in by_az.items():
-                for piece in self._rounds(hosts):
-                    found.update(self._register(az, piece))
-                    if progress is not None:
-                        progress(len(found), len(azs))
+            for placed in self._in_lanes(by_az):
+                found.update(placed)
+                if progress is not None:
+                    progress(len(found), len(azs))
             return found
+
+    def _in_lanes(self, by_az: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Placement]]:
+        """Register hosts round by round; of several AZs side by side, when there are many hosts.
+
+        One AZ's work waits for Redis and Kafka while another's is computed here.
+        """
+        lanes = [
+            # Not a generator expression here: it would look up its `az` when the loop is over.
+            map(self._register, itertools.repeat(az), self._rounds(hosts))
+            for az, hosts in by_az.items()
+        ]
+        if sum(map(len, by_az.values())) <= self._settings.round:
+            yield from itertools.chain.from_iterable(lanes)
+        else:
+            yield from _side_by_side(lanes)
+
+    def _lane(self, az: str, hosts: Sequence[str]) -> Iterator[dict[str, Placement]]:
+        for piece in self._rounds(hosts):
+            yield self._register(az, piece)
 
     def _find_quietly(
         self, letter: str, cache: Cache[_Row], parse: Callable[[str], _Row], fields: Iterable[str]

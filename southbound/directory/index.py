@@ -22,7 +22,6 @@ from southbound.directory.keys import (
     PUBLIC,
     VPC,
     bucket_of,
-    parts_of,
 )
 from southbound.edge.redis import RedisLink, Script
 from southbound.errors import WireError
@@ -157,9 +156,7 @@ class Index:
         for piece in self._pieces(texts):
             items: list[str] = []
             for text in piece:
-                letter, field = parts_of(text)
-                items.append(bucket_of(letter, field))
-                items.append(field)
+                items += (bucket_of(text), text[2:])
             born, version, topology, rows = _rows_decoder.decode(self._run("rows", items=items))
             standing = Standing(born, version, topology)
             found += rows
@@ -222,7 +219,7 @@ class Index:
         for piece in self._pieces(wishes):
             items: list[str | int] = []
             for wish in piece:
-                items += (_bucket(wish.text), wish.text, wish.epoch, len(wish.candidates))
+                items += (bucket_of(wish.text), wish.text, wish.epoch, len(wish.candidates))
                 for candidate in wish.candidates:
                     items += (candidate.pool, candidate.max, len(candidate.slots))
                     items += candidate.slots
@@ -238,7 +235,7 @@ class Index:
         """Reserve a partition for each public resource; answers `=partition` or `+partition`."""
         answers: list[str] = []
         for piece in self._pieces(texts):
-            items = [part for text in piece for part in (_bucket(text), text)]
+            items = [part for text in piece for part in (bucket_of(text), text)]
             more = {"items": items, "pool": pool, "partitions": partitions}
             answer = self._reserved("reserve_public", basis, now_s, **more)
             if isinstance(answer, Refusal):
@@ -283,7 +280,7 @@ class Index:
     ) -> list[int] | Refusal:
         items: list[str | int] = []
         for text, expected, row, epoch, counts in changes:
-            items += (_bucket(text), text, expected, row, epoch, len(counts) // 3)
+            items += (bucket_of(text), text, expected, row, epoch, len(counts) // 3)
             items += counts
         answer = self._run(
             "apply",
@@ -333,10 +330,6 @@ class Index:
             return [part for pair in answer.items() for part in pair]
         flat: list[bytes] = answer
         return flat
-
-
-def _bucket(text: str) -> str:
-    return bucket_of(*parts_of(text))
 
 
 def _pairs(flat: list[str]) -> Iterator[tuple[str, str]]:

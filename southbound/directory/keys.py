@@ -55,9 +55,9 @@ def public_field(kind: str, id: str) -> str:
     return f"{kind}{SEPARATOR}{id}"
 
 
-def bucket_of(letter: str, field: str) -> str:
-    """Return the name, less the prefix, of the hash that holds a row."""
-    return f"{letter}:{spread(field, BUCKETS)}"
+def bucket_of(text: str) -> str:
+    """Return the name, less the prefix, of the hash that holds the row of a key text."""
+    return f"{text[0]}:{spread(text[2:], BUCKETS)}"
 
 
 def public_pool(kind: str) -> str:

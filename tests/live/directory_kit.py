@@ -69,18 +69,17 @@ class DirectoryKit:
 
     def row(self, text: str) -> str | None:
         """Return a row as Redis has it."""
-        letter, field = parts_of(text)
-        found = self.redis.hget(PREFIX + bucket_of(letter, field), field)
+        found = self.redis.hget(PREFIX + bucket_of(text), parts_of(text)[1])
         assert found is None or isinstance(found, str)
         return found
 
     def plant_row(self, text: str, row: str | None) -> None:
         """Write a row past the directory, or delete it."""
-        letter, field = parts_of(text)
+        field = parts_of(text)[1]
         if row is None:
-            self.redis.hdel(PREFIX + bucket_of(letter, field), field)
+            self.redis.hdel(PREFIX + bucket_of(text), field)
         else:
-            self.redis.hset(PREFIX + bucket_of(letter, field), field, row)
+            self.redis.hset(PREFIX + bucket_of(text), field, row)
 
     def plant_count(self, pool: str, slot: int, count: int) -> None:
         """Write how many a slot holds, past the directory."""

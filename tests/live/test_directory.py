@@ -129,6 +129,17 @@ def test_registered_hosts_live_in_their_zone_and_keep_their_place(
     assert first.verify() == []
 
 
+def test_many_hosts_live_in_their_zones(kit: DirectoryKit, unique: Unique) -> None:
+    """Zones that are registered side by side do not mix."""
+    azs = some_hosts(unique, 200)
+    directory = kit.directory(round=30)
+    placed = directory.register_hosts(azs)
+    assert placed.keys() == azs.keys()
+    for host, placement in placed.items():
+        assert kit.topology.cluster(kit.topology.pool(placement.pool).cluster).az == azs[host]
+    assert directory.verify() == []
+
+
 def test_counts_follow_the_rows(kit: DirectoryKit, unique: Unique) -> None:
     """Every slot counts exactly the hosts that live in it."""
     directory = kit.directory()
@@ -250,7 +261,7 @@ def test_the_loser_mends_the_journal(
     """After a race the last entry of the key is the winner's, mended, as compaction will keep it."""
     slow = kit.directory()
     host = unique("host")
-    winner = JournalEntry(1, "c1-host:1:1:0", "somebody", 1)
+    winner = JournalEntry(1, "c1-host:7:1:0", "somebody", 1)
     interfere(monkeypatch, slow, lambda: write_journal(kit, "c1", (text(host), winner)))
     placed = slow.register_hosts({host: "az-a"})[host]
     assert placed.row() == winner.row
