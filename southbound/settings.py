@@ -99,7 +99,7 @@ class AgentSettings:
     retry_max_s: float = 60.0
     flush_s: float = 5.0
     alive_every_s: float = 300.0
-    report_linger_ms: float = 5.0
+    report_linger_ms: float = 20.0
     report_batch: int = 500
     outbox_max: int = 100_000
     quarantine_max: int = 1_000

@@ -50,6 +50,7 @@ _PROBE_TIMEOUT_S = 5.0
 _BACKOFF_MAX_S = 30.0
 _FLUSH_S = 2.0
 _QUARTER_S = 0.25
+_GATHER_S = 0.25
 
 
 class AgentStatus(msgspec.Struct, frozen=True):
@@ -103,6 +104,9 @@ class Agent:
         self._topology: Topology | None = None
         self._inbox: queue.SimpleQueue[Callable[[], ev.Event | None]] = queue.SimpleQueue()
         self._acks: deque[tuple[int, bool]] = deque()
+        self._unsettled = 0
+        self._settle_at_s = 0.0
+        self._deadline_s: float | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._fault: BaseException | None = None
@@ -268,15 +272,16 @@ class Agent:
             self._take_answers()
             self._assign_if_due()
             self._probe_if_due()
+            self._show()
             self._read()
             self._tick_if_due()
-            self._show()
         self._finish()
 
     def _show(self) -> None:
-        """Publish how the agent stands, for other threads to see."""
+        """After a step, look how the agent stands: for other threads, and for the next deadline."""
         if self._has_stepped and self._core is not None:
             self._has_stepped = False
+            self._deadline_s = self._core.deadline()
             self._gauges = self._core.gauges()
             self._caught_up = self._core.is_caught_up()
 
@@ -285,7 +290,7 @@ class Agent:
         assert self._parts is not None
         self._streams.close()
         self._parts.reporter.flush(_FLUSH_S)
-        self._take_acks()
+        self._settle()
         self._feed(ev.Stopping(_now()))
 
     def _end(self) -> None:
@@ -318,12 +323,11 @@ class Agent:
 
     def _wait_s(self) -> float:
         """Return how long nothing but a record is of interest."""
-        assert self._core is not None
         now_s = time.monotonic()
         wait_s = self.settings.poll_s
         if self._pending.asking:
             wait_s = min(wait_s, self._pending.ramp_s())
-        for at_s in (self._core.deadline(), self._pending.assign_at_s):
+        for at_s in (self._deadline_s, self._pending.assign_at_s):
             if at_s is not None:
                 wait_s = min(wait_s, max(at_s - now_s, 0.0))
         return wait_s
@@ -350,11 +354,21 @@ class Agent:
             self._feed(event)
 
     def _take_acks(self) -> None:
+        """Let acknowledgements gather: they only strike out what the next transaction writes."""
         assert self._parts is not None
-        self._parts.reporter.poll()
-        if not self._acks:
+        if self._unsettled == 0:
             return
+        self._parts.reporter.poll()
+        now_s = time.monotonic()
+        if self._acks and now_s >= self._settle_at_s:
+            self._settle_at_s = now_s + _GATHER_S
+            self._settle()
+
+    def _settle(self) -> None:
         told = [self._acks.popleft() for _ in range(len(self._acks))]
+        if not told:
+            return
+        self._unsettled -= len(told)
         self._feed(
             ev.Settled(
                 _now(),
@@ -364,13 +378,11 @@ class Agent:
         )
 
     def _tick_if_due(self) -> None:
-        assert self._core is not None
-        now = _now()
-        deadline_s = self._core.deadline()
-        if deadline_s is not None and now.s >= deadline_s:
-            self._feed(ev.Tick(now))
+        now_s = time.monotonic()
+        if self._deadline_s is not None and now_s >= self._deadline_s:
+            self._feed(ev.Tick(_now()))
         again_s = self._pending.ask_again_at_s
-        if again_s is not None and now.s >= again_s:
+        if again_s is not None and now_s >= again_s:
             self._pending.ask_again_at_s = None
             self._resolve(())
 
@@ -425,6 +437,7 @@ class Agent:
 
     def _send(self, effect: ef.Send) -> None:
         assert self._parts is not None
+        self._unsettled += 1
         cluster = self._cluster(effect.cluster)
         if cluster is None:
             self._acks.append((effect.seq, False))
@@ -436,6 +449,7 @@ class Agent:
 
     def _announce(self, effect: ef.Announce) -> None:
         assert self._parts is not None
+        self._unsettled += 1
         cluster = self._cluster(effect.cluster)
         if cluster is None:
             self._acks.append((effect.seq, False))
@@ -514,9 +528,11 @@ class Agent:
         assert self._core is not None
         assert self._parts is not None
         now_s = time.monotonic()
+        if now_s < self._pending.probe_at_s:
+            return
         id = self._core.cluster
         cluster = None if id is None else self._cluster(id)
-        if cluster is None or now_s < self._pending.probe_at_s:
+        if cluster is None:
             return
         self._pending.probe_at_s = now_s + self.settings.alive_every_s
         reporter, inbox = self._parts.reporter, self._inbox
