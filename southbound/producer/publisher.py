@@ -56,9 +56,7 @@ class Publisher:
         self._fencers_lock = threading.Lock()
         self._delivery = Delivery(lambda: directory.topology, self.settings, self._delivered)
         self._seeder = Seeder(directory, client_id=f"{self.settings.client_id}-seeder")
-        self._resolver = Resolver(
-            directory, self._seeder, send=self._send_on, settle=self._settle
-        )
+        self._resolver = Resolver(directory, self._seeder, send=self._send_on, settle=self._settle)
         self._tracker: Tracker | None = None
         self._tracker_lock = threading.Lock()
         self._starting = threading.Lock()
