@@ -79,7 +79,12 @@ class Reporter:
     def _producer(self, cluster: Cluster) -> Producer:
         with self._lock:
             known = self._producers.get(cluster.id)
-            if known is None or known[0] != cluster:
+            if known is not None and known[0] != cluster:
+                # The cluster is reached otherwise now: what waits is told as lost, and sent again.
+                known[1].purge()
+                known[1].flush(1.0)
+                known = None
+            if known is None:
                 producer = new_producer(
                     cluster,
                     self._client_id,

@@ -104,6 +104,7 @@ class Agent:
         self._topology: Topology | None = None
         self._inbox: queue.SimpleQueue[Callable[[], ev.Event | None]] = queue.SimpleQueue()
         self._acks: deque[tuple[int, bool]] = deque()
+        self._refusals: deque[str] = deque(maxlen=1)
         self._unsettled = 0
         self._settle_at_s = 0.0
         self._deadline_s: float | None = None
@@ -341,6 +342,8 @@ class Agent:
     def _take_answers(self) -> None:
         while not self._inbox.empty():
             self._take(self._inbox.get_nowait())
+        if self._refusals:
+            self._not_located(self._refusals.pop())
         self._take_acks()
 
     def _take(self, letter: Callable[[], ev.Event | None]) -> None:
@@ -509,7 +512,7 @@ class Agent:
             inbox.put(lambda: self._located(answer))
 
         def failed(why: str) -> None:
-            inbox.put(lambda: self._not_located(why))
+            self._refusals.append(why)
 
         self._parts.lookups.ask(Question(self.host, self._az, vpcs, answered, failed))
 
@@ -519,6 +522,7 @@ class Agent:
         return ev.Located(_now(), answer.topology, answer.host, answer.vpcs)
 
     def _not_located(self, why: str) -> None:
+        """Note that the directory does not answer; it is being asked again."""
         self.counters.directory_failures += 1
         self._pending.answered()
         self._note("directory", why)

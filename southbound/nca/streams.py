@@ -51,6 +51,15 @@ _THICK_S = 0.005
 _SHORT_WAIT_MS = 500
 _STANDS_S = 2.0
 
+_NOBODY_ANSWERS = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+    }
+)
+
 _LEAN = {
     # A node needs no deep queue: what is not taken yet waits at the broker.
     "queued.min.messages": 2_000,
@@ -234,13 +243,29 @@ class Streams:
             everything = {*assignment.positions, *assignment.marks}
             asked = [address for address in everything if address.cluster == cluster_id]
             reader = self._new_reader(topology, cluster_id, len(asked))
-            try:
-                marks = reader.marks(asked, self._lost, self._settings.mark_timeout_s)
-            except KafkaException as error:
-                raise edge_error(error, f"asking cluster {cluster_id} for watermarks") from error
+            marks = self._marks_of(reader, asked)
             found.update((address, marks[address]) for address in assignment.marks & marks.keys())
         self._ends.update((address, mark.high) for address, mark in found.items())
         self._lost.difference_update(found)
+        return found
+
+    def _marks_of(self, reader: _Reader, asked: list[Address]) -> dict[Address, Mark]:
+        """Ask for all at once; where one partition has an error of its own, for each by itself."""
+        timeout_s = self._settings.mark_timeout_s
+        try:
+            return reader.marks(asked, self._lost, timeout_s)
+        except KafkaException as error:
+            doing = f"asking cluster {reader.cluster.id} for watermarks"
+            if len(asked) == 1 or error.args[0].code() in _NOBODY_ANSWERS:
+                raise edge_error(error, doing) from error
+        found: dict[Address, Mark] = {}
+        for address in asked:
+            try:
+                found.update(reader.marks([address], self._lost, timeout_s))
+            except KafkaException as error:
+                if error.args[0].code() in _NOBODY_ANSWERS:
+                    break
+                log.info("asking for the end of %s: %s", address, error)
         return found
 
     def assign(self, topology: Topology, positions: Mapping[Address, int]) -> None:
