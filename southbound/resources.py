@@ -26,6 +26,9 @@ class ScopeClass(enum.StrEnum):
     VPC = "vpc"
     PUBLIC = "public"
 
+    # Scopes are looked up by the million; an enum's own hash is computed in Python.
+    __hash__ = str.__hash__
+
 
 class Op(enum.IntEnum):
     """What a record does to its resource."""

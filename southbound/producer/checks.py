@@ -44,7 +44,7 @@ def parcels_of(changeset: Changeset, sent_us: int, judge_spec: SpecJudge | None)
         faults.append(Fault("changeset.resources", (), "must hold at least one resource"))
     parts: dict[Scope, list[Resource]] = {}
     for index, resource in enumerate(changeset.resources):
-        faults.extend(_faults(resource, index, judge_spec))
+        faults += _faults(resource, index, judge_spec)
         parts.setdefault(resource.scope, []).append(resource)
     if len(changeset.resources) > 1:
         faults.extend(_repeated(changeset.resources))

@@ -9,8 +9,8 @@ and was not sent to is sent to, and its fence is looked at. Nothing here knows o
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -37,13 +37,13 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     spec: bytes
 
 
-class Route(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True, gc=False):
     """Where a part is sent.
 
     `addresses`: for a host and a VPC, each gets every record; for public resources, the one at an
     index gets the record of that index. `stays`: beside each address, the epoch at which the stream
-    came there: who has left a slot and come back reads it from a later offset. `fence`: the cluster whose `sb.moves` decides; None where
-    nothing ever moves.
+    came there: who has left a slot and come back reads it from a later offset. `fence`: the cluster
+    whose `sb.moves` decides; None where nothing ever moves.
     """
 
     epoch: int
@@ -65,13 +65,21 @@ class Standing(enum.Enum):
     FAILED = "failed"
 
 
-@dataclass(slots=True, eq=False)
-class Parcel:
+class Owner(Protocol):
+    """Whoever is told, once, that a part of its has settled."""
+
+    def settle_one(self) -> bool:
+        """Take note; return whether that was the last of them."""
+        ...
+
+
+class Parcel(msgspec.Struct, eq=False, gc=False):
     """One scope's share of a changeset on its way.
 
     `vpcs`: VPCs that must be present in the host's cluster before this is accepted. `sent`: the
-    stays that it was sent to so far; `awaited`: how many deliveries are not known to be complete; `on_settled`
-    is called once, when it stands no longer open.
+    stays that it was sent to so far; `awaited`: how many deliveries are not known to be complete.
+    `owner` is let go of when the part settles: hundreds of thousands of parts are kept out of the
+    garbage collector's sight, so they must not stay in a circle.
     """
 
     scope: Scope
@@ -80,12 +88,25 @@ class Parcel:
     sent_us: int
     vpcs: tuple[str, ...] = ()
     route: Route | None = None
-    sent: set[tuple[Address, int]] = field(default_factory=set)
+    sent: tuple[tuple[Address, int], ...] = ()
     awaited: int = 0
     resends: int = 0
     standing: Standing = Standing.OPEN
     error: SouthboundError | None = None
-    on_settled: Callable[[], object] | None = None
+    owner: Owner | None = None
+
+    def mark_sent(self) -> None:
+        """Note that it is sent to every stop of its route."""
+        route = self.route
+        assert route is not None
+        self.sent += tuple(zip(route.addresses, route.stays, strict=True))
+
+    def settle(self) -> None:
+        """Tell the owner that it stands no longer open."""
+        assert self.standing is not Standing.OPEN
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.settle_one()
 
     def accept(self) -> None:
         """Settle as accepted."""
@@ -142,5 +163,7 @@ def judge(parcel: Parcel, entry: MoveEntry | None, topology: Topology) -> Route 
 
 def unsent(parcel: Parcel, route: Route) -> list[Address]:
     """Return the addresses of a route at whose present stay the part was not sent yet."""
+    if not parcel.sent:
+        return list(route.addresses)
     stays = zip(route.addresses, route.stays, strict=True)
     return [stay[0] for stay in stays if stay not in parcel.sent]

@@ -12,6 +12,8 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import NamedTuple
 
 from southbound.edge.kafka import (
     KafkaError,
@@ -30,6 +32,8 @@ from southbound.wire.envelope import Envelope, encode
 
 _POLL_S = 0.2
 _FULL_WAIT_S = 0.002
+_TOPICS_MAX = 1 << 24
+_PARTITIONS_MAX = 1 << 24
 _UNKNOWN = frozenset(
     {
         KafkaError._MSG_TIMED_OUT,
@@ -41,8 +45,32 @@ _UNKNOWN = frozenset(
     }
 )
 
-Unit = tuple[Address, Parcel, Sequence[Record], Sequence[bytes]]
-"""What one address gets of one part: records and their values, side by side."""
+
+class Unit(NamedTuple):
+    """What one address gets of one part.
+
+    `order`: by it units are sent, those of one producer, topic and partition side by side. `only`:
+    index of the one record that the address gets, or None for all of them.
+    """
+
+    order: int
+    outlet: Outlet
+    keeper: str
+    address: Address
+    parcel: Parcel
+    only: int | None
+
+    @property
+    def records(self) -> int:
+        """How many records the address gets."""
+        return len(self.parcel.records) if self.only is None else 1
+
+
+class Way(NamedTuple):
+    """How a topic is reached, and where it stands in the order of sending."""
+
+    outlet: Outlet
+    order: int
 
 
 class Group:
@@ -57,28 +85,30 @@ class Group:
         self.keeper = keeper
         self.parcels = parcels
         self.failures: dict[bytes, EdgeError] = {}
-        self._left = records
+        self._open = records
+        self._answered = 0
         self._done = done
-        self._lock = threading.Lock()
+        self._ending = threading.Lock()
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
-        """Take one delivery report."""
+        """Take one delivery report; all of a group's come on the one thread of its outlet."""
         if error is not None:
             self._fail(message.key() or b"", _failure(error))
-        with self._lock:
-            self._left -= 1
-            if self._left:
-                return
-        self._done(self)
+        self._answered += 1
+        if self._answered == self._open:
+            self._end()
 
     def refuse(self, key: bytes, error: EdgeError) -> None:
-        """Take a record that the producer did not even take."""
+        """Take a record that the producer did not even take. For the one thread that sends."""
         self._fail(key, error)
-        with self._lock:
-            self._left -= 1
-            if self._left:
-                return
-        self._done(self)
+        self._open -= 1
+        if self._answered == self._open:
+            self._end()
+
+    def _end(self) -> None:
+        # Both threads may see the last answer; the lock is never given back, so one of them ends it.
+        if self._ending.acquire(blocking=False):
+            self._done(self)
 
     def _fail(self, key: bytes | str, error: EdgeError) -> None:
         self.failures[key if isinstance(key, bytes) else key.encode()] = error
@@ -93,23 +123,35 @@ def _failure(error: KafkaError) -> EdgeError:
 class Outlet:
     """One Kafka producer, and the thread that serves its delivery reports."""
 
-    def __init__(self, producer: Producer, name: str) -> None:
+    def __init__(self, producer: Producer, name: str, number: int) -> None:
         self.producer = producer
+        self.number = number
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def send(self, address: Address, key: bytes, value: bytes, group: Group) -> None:
-        """Hand one record to the producer; waits while its buffer is full."""
+    def send(self, units: Sequence[Unit], group: Group) -> None:
+        """Hand a group's records to the producer; waits while its buffer is full."""
+        for unit in units:
+            parcel, only = unit.parcel, unit.only
+            topic, partition = unit.address.topic, unit.address.partition
+            if only is None:
+                for number, record in enumerate(parcel.records):
+                    value = _value(parcel, number, record)
+                    self._produce(topic, value, record.key, partition, group)
+            else:
+                record = parcel.records[only]
+                value = _value(parcel, only, record)
+                self._produce(topic, value, record.key, partition, group)
+
+    def _produce(self, topic: str, value: bytes, key: bytes, partition: int, group: Group) -> None:
         while True:
             try:
-                self.producer.produce(
-                    address.topic, value, key, partition=address.partition, on_delivery=group
-                )
+                self.producer.produce(topic, value, key, partition, group)
             except BufferError:
                 time.sleep(_FULL_WAIT_S)
             except KafkaException as error:
-                group.refuse(key, edge_error(error, f"sending to {address.topic}"))
+                group.refuse(key, edge_error(error, f"sending to {topic}"))
                 return
             else:
                 return
@@ -144,7 +186,7 @@ class Delivery:
         self._done = done
         self._lock = threading.Lock()
         self._outlets: dict[tuple[str, int, bool], Outlet] = {}
-        self._of_topic: dict[tuple[str, str, bool], Outlet] = {}
+        self._ways: dict[bool, dict[str, Way]] = {False: {}, True: {}}
         self._topics: dict[tuple[str, bool], int] = {}
 
     def send(self, parcels: Iterable[Parcel], *, bulk: bool) -> None:
@@ -154,18 +196,29 @@ class Delivery:
         """
         units: list[Unit] = []
         for parcel in parcels:
-            units.extend(_units(parcel))
-        units.sort(key=_place)
+            self._add_units(parcel, units, bulk=bulk)
+        units.sort(key=itemgetter(0))
         size = self._settings.group_records if bulk else 1
-        gathered: dict[tuple[int, str], list[tuple[Outlet, Unit]]] = {}
-        for unit in units:
-            outlet = self._outlet(unit[0], bulk=bulk)
-            route = unit[1].route
-            assert route is not None
-            gathered.setdefault((id(outlet), route.keeper), []).append((outlet, unit))
-        for (_, keeper), those in gathered.items():
+        for (outlet, keeper), those in _gathered(units).items():
             for first in range(0, len(those), size):
-                self._send_group(keeper, those[first : first + size])
+                piece = those[first : first + size]
+                records = sum(unit.records for unit in piece)
+                group = Group(keeper, [unit.parcel for unit in piece], records, self._done)
+                outlet.send(piece, group)
+
+    def _add_units(self, parcel: Parcel, units: list[Unit], *, bulk: bool) -> None:
+        """Add what each new address of a part's route gets."""
+        route = parcel.route
+        assert route is not None
+        keeper = route.keeper
+        addresses = route.addresses if route.fence is None else unsent(parcel, route)
+        for index, address in enumerate(addresses):
+            way = self._ways[bulk].get(address.topic) or self._new_way(address, bulk=bulk)
+            order = way.order + address.partition
+            only = None if route.fence is not None else index
+            units.append(Unit(order, way.outlet, keeper, address, parcel, only))
+        parcel.mark_sent()
+        parcel.awaited = len(addresses)
 
     def close(self, timeout_s: float) -> None:
         """Flush and close every outlet."""
@@ -175,22 +228,13 @@ class Delivery:
         for outlet in outlets:
             outlet.close(max(0.1, deadline - time.monotonic()))
 
-    def _send_group(self, keeper: str, those: Sequence[tuple[Outlet, Unit]]) -> None:
-        parcels = [unit[1] for _, unit in those]
-        records = sum(len(unit[2]) for _, unit in those)
-        group = Group(keeper, parcels, records, self._done)
-        for outlet, (address, _, sent, values) in those:
-            for record, value in zip(sent, values, strict=True):
-                outlet.send(address, record.key, value, group)
-
-    def _outlet(self, address: Address, *, bulk: bool) -> Outlet:
-        found = self._of_topic.get((address.cluster, address.topic, bulk))
-        return found if found is not None else self._new_outlet(address, bulk=bulk)
-
-    def _new_outlet(self, address: Address, *, bulk: bool) -> Outlet:
+    def _new_way(self, address: Address, *, bulk: bool) -> Way:
         """Give a topic an outlet: those of a cluster take its topics in turn."""
         cluster = address.cluster
         with self._lock:
+            known = self._ways[bulk].get(address.topic)
+            if known is not None:
+                return known
             number = self._topics.get((cluster, bulk), 0)
             self._topics[cluster, bulk] = number + 1
             place = number % self._outlets_wanted(cluster)
@@ -198,8 +242,9 @@ class Delivery:
             if outlet is None:
                 outlet = self._open(cluster, place, bulk=bulk)
                 self._outlets[cluster, place, bulk] = outlet
-            self._of_topic[cluster, address.topic, bulk] = outlet
-            return outlet
+            way = Way(outlet, (outlet.number * _TOPICS_MAX + number) * _PARTITIONS_MAX)
+            self._ways[bulk][address.topic] = way
+            return way
 
     def _outlets_wanted(self, cluster: str) -> int:
         topology = self._topology()
@@ -219,41 +264,35 @@ class Delivery:
                 "queue.buffering.max.messages": settings.buffer_records,
             },
         )
-        return Outlet(producer, f"southbound-{name}")
+        return Outlet(producer, f"southbound-{name}", len(self._outlets))
 
 
-def _place(unit: Unit) -> tuple[str, str, int]:
-    address = unit[0]
-    return (address.cluster, address.topic, address.partition)
+def _gathered(units: Iterable[Unit]) -> dict[tuple[Outlet, str], list[Unit]]:
+    """Put together what goes out by one outlet and is kept by one cluster."""
+    gathered: dict[tuple[Outlet, str], list[Unit]] = {}
+    for unit in units:
+        way = (unit[1], unit[2])
+        those = gathered.get(way)
+        if those is None:
+            gathered[way] = [unit]
+        else:
+            those.append(unit)
+    return gathered
 
 
-def _units(parcel: Parcel) -> list[Unit]:
-    """Return what each new address of a part's route gets; its values are encoded once."""
+def _value(parcel: Parcel, index: int, record: Record) -> bytes:
     route = parcel.route
     assert route is not None
-    values = [
-        encode(
-            Envelope(
-                record.revision,
-                record.op,
-                route.epoch,
-                parcel.changeset,
-                index,
-                len(parcel.records),
-                parcel.sent_us,
-                0,
-                record.spec,
-            )
+    return encode(
+        Envelope(
+            record.revision,
+            record.op,
+            route.epoch,
+            parcel.changeset,
+            index,
+            len(parcel.records),
+            parcel.sent_us,
+            0,
+            record.spec,
         )
-        for index, record in enumerate(parcel.records)
-    ]
-    if route.fence is None:
-        units: list[Unit] = [
-            (address, parcel, parcel.records[index : index + 1], values[index : index + 1])
-            for index, address in enumerate(route.addresses)
-        ]
-    else:
-        units = [(address, parcel, parcel.records, values) for address in unsent(parcel, route)]
-    parcel.sent.update(zip(route.addresses, route.stays, strict=True))
-    parcel.awaited = len(units)
-    return units
+    )

@@ -6,6 +6,7 @@ is handed in, and no id ever becomes a label.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -35,14 +36,10 @@ class PublisherCounters:
     seconds: list[int] = field(default_factory=lambda: [0] * (len(ACCEPT_BUCKETS_S) + 1))
     seconds_sum: float = 0.0
 
-    def took(self, seconds: float) -> None:
-        """Count one acceptance."""
-        self.seconds_sum += seconds
-        for index, bound in enumerate(ACCEPT_BUCKETS_S):
-            if seconds <= bound:
-                self.seconds[index] += 1
-                return
-        self.seconds[-1] += 1
+    def took(self, seconds: float, count: int = 1) -> None:
+        """Count acceptances that took equally long."""
+        self.seconds_sum += seconds * count
+        self.seconds[bisect_left(ACCEPT_BUCKETS_S, seconds)] += count
 
 
 _HELP = {

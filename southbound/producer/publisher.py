@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -168,7 +169,7 @@ class Publisher:
         ]
         for receipt in receipts:
             for parcel in receipt.parcels:
-                parcel.on_settled = receipt.settle_one
+                parcel.owner = receipt
             if tracked:
                 self._track(receipt)
         return receipts
@@ -211,9 +212,8 @@ class Publisher:
         self._send(parcels, bulk=len(parcels) >= self.settings.bulk_from)
 
     def _send(self, parcels: Sequence[Parcel], *, bulk: bool) -> None:
-        for parcel in parcels:
-            assert parcel.route is not None
-            self._fencer(parcel.route.keeper)
+        for keeper in {one.route.keeper for one in parcels if one.route is not None}:
+            self._fencer(keeper)
         self._delivery.send(parcels, bulk=bulk)
 
     def _resend(self, parcels: Sequence[Parcel]) -> None:
@@ -252,19 +252,18 @@ class Publisher:
 
     def _settle(self, parcels: Sequence[Parcel]) -> None:
         """Take parts with a verdict: count them, settle their receipts, give their room back."""
-        now_s = time.time()
+        now_us = time.time_ns() // 1000
+        accepted = Counter(one.sent_us for one in parcels if one.standing is Standing.ACCEPTED)
+        errors = [one.error for one in parcels if one.standing is Standing.FAILED]
+        unknown = sum(isinstance(error, OutcomeUnknown) for error in errors)
         with self._counting:
-            for parcel in parcels:
-                if parcel.standing is Standing.ACCEPTED:
-                    self.counters.accepted += 1
-                    self.counters.took(max(0.0, now_s - parcel.sent_us / 1e6))
-                elif isinstance(parcel.error, OutcomeUnknown):
-                    self.counters.unknown += 1
-                else:
-                    self.counters.failed += 1
+            self.counters.accepted += len(parcels) - len(errors)
+            self.counters.unknown += unknown
+            self.counters.failed += len(errors) - unknown
+            for sent_us, count in accepted.items():
+                self.counters.took(max(0.0, (now_us - sent_us) / 1e6), count)
         for parcel in parcels:
-            if parcel.on_settled is not None:
-                parcel.on_settled()
+            parcel.settle()
         self._buffer.give(sum(len(parcel.records) for parcel in parcels))
 
     # Following what becomes of it.
@@ -285,18 +284,15 @@ class Publisher:
         """Watch for reports on a changeset from before its first record is sent."""
         tracker = self._tracking()
         handle = tracker.watch(receipt.changeset, receipt.parcels)
-        receipt.track(handle.future, lambda: tracker.snapshot(handle))
 
         def settled() -> None:
-            if receipt.settle_one():
-                error = receipt.error()
-                if error is None:
-                    tracker.accepted(handle)
-                else:
-                    tracker.failed(handle, error)
+            error = receipt.error()
+            if error is None:
+                tracker.accepted(handle)
+            else:
+                tracker.failed(handle, error)
 
-        for parcel in receipt.parcels:
-            parcel.on_settled = settled
+        receipt.track(handle.future, lambda: tracker.snapshot(handle), settled)
 
 
 def _spec_judge() -> SpecJudge:

@@ -39,6 +39,7 @@ class Receipt:
         "_applied",
         "_group",
         "_lock",
+        "_on_settled",
         "_open",
         "_snapshot",
         "changeset",
@@ -53,6 +54,7 @@ class Receipt:
         self._accepted: Future[Accepted] | None = None
         self._applied: Future[Applied] | None = None
         self._snapshot: Callable[[], Applied] | None = None
+        self._on_settled: Callable[[], None] | None = None
         self._group: Receipts | None = None
 
     @property
@@ -103,10 +105,19 @@ class Receipt:
             raise self._untracked()
         return self._snapshot()
 
-    def track(self, applied: Future[Applied], snapshot: Callable[[], Applied]) -> None:
-        """Take the future that the tracker resolves, and what tells how it stands until then."""
+    def track(
+        self,
+        applied: Future[Applied],
+        snapshot: Callable[[], Applied],
+        on_settled: Callable[[], None],
+    ) -> None:
+        """Take the future that the tracker resolves, and what tells how it stands until then.
+
+        `on_settled` is called once, when it is known whether it was accepted.
+        """
         self._applied = applied
         self._snapshot = snapshot
+        self._on_settled = on_settled
 
     def _untracked(self) -> SouthboundError:
         return SouthboundError(
@@ -126,7 +137,9 @@ class Receipt:
                 return False
             if self._accepted is not None:
                 self._resolve(self._accepted)
-            group = self._group
+            group, on_settled = self._group, self._on_settled
+        if on_settled is not None:
+            on_settled()
         if group is not None:
             group.settle_one()
         return True

@@ -39,8 +39,7 @@ RECORD = Record(b"k", 1, Op.UPSERT, b"\x80")
 
 
 def _send(parcel: Parcel) -> None:
-    assert parcel.route is not None
-    parcel.sent.update(zip(parcel.route.addresses, parcel.route.stays, strict=True))
+    parcel.mark_sent()
 
 
 def _host_parcel(epoch: int = 1, pool: str = "host-c1") -> Parcel:
