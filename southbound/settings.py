@@ -79,10 +79,11 @@ class AgentSettings:
     singly; `held_max` bounds the records held. `interest_grace_s`: how long a VPC is followed after
     its last port has left. `retention_of_deletes_s`: how long the log keeps deletes; an agent away
     for more than half of it resyncs. `marker_wait_s`: how long a stream that the directory says has
-    moved waits for its marker. `retry_*`: backoff of a failed apply, a report that was not
-    acknowledged and a VPC whose replica is not found. `flush_s`: how long what is not urgent may
-    wait to be written down. `alive_every_s`: how often an idle agent makes sure that its cluster
-    answers. `outbox_max` bounds the lines of reports owed; past it the oldest are dropped.
+    moved waits for its marker. `retry_*`: backoff of a failed apply and of a report that was not
+    acknowledged; `resolve_*`: of looking for a VPC whose replica is not there yet. `flush_s`: how
+    long what is not urgent may wait to be written down. `alive_every_s`: how often an idle agent
+    makes sure that its cluster answers. `outbox_max` bounds the lines of reports owed; past it the
+    oldest are dropped. `quarantine_*` bound the rows kept of unreadable records, and their bytes.
     """
 
     fetch_wait_ms: int = 10_000
@@ -97,6 +98,8 @@ class AgentSettings:
     marker_wait_s: float = 30.0
     retry_first_s: float = 0.5
     retry_max_s: float = 60.0
+    resolve_first_s: float = 0.05
+    resolve_max_s: float = 10.0
     flush_s: float = 5.0
     alive_every_s: float = 300.0
     report_linger_ms: float = 20.0

@@ -50,7 +50,7 @@ class Whereabouts:
         self._settings = settings
         self._ahead: tuple[Placement, float] | None = None
         self._asked: set[str] = set()
-        self._unfound: Retries[str] = Retries(settings.retry_first_s, settings.retry_max_s)
+        self._unfound: Retries[str] = Retries(settings.resolve_first_s, settings.resolve_max_s)
         self.interest = Interest(settings.interest_grace_s)
         self.announcements: list[OwedPresence] = []
         self.joined = 0

@@ -464,7 +464,7 @@ def test_a_vpc_that_is_not_found_is_looked_for_again(world: World) -> None:
     world.publish(port(HOST, "p", 1, "v"))
     world.run()
     world.wait(10.0)
-    assert 3 <= len(world.asked) <= 8
+    assert 5 <= len(world.asked) <= 12
     assert not world.core.is_caught_up()
     world.vpcs["v"] = VpcPlacement(1, (HOME,))
     vpc = of_vpc("v", "vpc", "v", 1)
