@@ -47,30 +47,44 @@ class Difference(NamedTuple):
 
 
 class _Truth:
-    """What the journals say, as far as they were read: what holds for each key."""
+    """What the journals say, as far as they were read.
+
+    A key stands in one journal, unless an AZ that was added took it over: then the higher epoch
+    holds, wherever it stands.
+    """
 
     def __init__(self) -> None:
-        self.held: dict[str, Held] = {}
-        self.last: dict[tuple[str, str], Held] = {}
         self.faults: list[Difference] = []
         self.read_to: dict[str, int] = {}
+        self._held: dict[str, dict[str, Held]] = {}
+        self._last: dict[str, dict[str, Held]] = {}
         self._shared: dict[Held, Held] = {}
 
     def take(self, az: str, text: str, entry: JournalEntry) -> None:
         """Judge one more entry. Equal ones are kept once: of a million, nearly all are equal."""
-        held = better(self.held.get(text), entry)
-        self.held[text] = self._shared.setdefault(held, held)
+        journal = self._held.setdefault(az, {})
+        held = better(journal.get(text), entry)
+        journal[text] = self._shared.setdefault(held, held)
         final = Held(entry.epoch, entry.row)
-        self.last[az, text] = self._shared.setdefault(final, final)
+        self._last.setdefault(az, {})[text] = self._shared.setdefault(final, final)
+
+    def held(self, text: str) -> Held | None:
+        """Return what holds for a key."""
+        found = [journal[text] for journal in self._held.values() if text in journal]
+        return max(found, key=lambda held: held.epoch, default=None)
+
+    def texts(self) -> set[str]:
+        """Return every key but the topology's."""
+        return set().union(*self._held.values()) - {TOPOLOGY_TEXT}
 
     def mends(self) -> Iterator[Difference]:
-        """Yield the keys whose last entry in a journal is not the one that holds."""
-        for (az, text), final in self.last.items():
-            held = self.held[text]
-            if final != held:
-                yield Difference(
-                    "mend", text, "", f"{final.row} stands last in {az}, {held.row} holds"
-                )
+        """Yield the keys whose last entry in a journal is not the one that holds there."""
+        for az, last in self._last.items():
+            for text, final in last.items():
+                held = self._held[az][text]
+                if final != held:
+                    words = f"{final.row} stands last in {az}, {held.row} holds"
+                    yield Difference("mend", text, "", words)
 
 
 class Audit:
@@ -135,7 +149,7 @@ class Audit:
             truth.take(az, one.text, one.entry)
 
     def _topology_difference(self, truth: _Truth) -> Iterator[Difference]:
-        held = truth.held.get(TOPOLOGY_TEXT)
+        held = truth.held(TOPOLOGY_TEXT)
         found = self._index.topology_document()
         if held is not None and (found is None or Held(*found) != held):
             said = "" if found is None else f"version {found[0]}"
@@ -143,21 +157,20 @@ class Audit:
 
     def _suspects(self, truth: _Truth) -> list[str]:
         """Return the keys whose rows differ at first sight."""
-        unseen = set(truth.held)
-        unseen.discard(TOPOLOGY_TEXT)
+        unseen = truth.texts()
         suspects = []
         for letter in _LETTERS:
             for field, row in self._index.scan(letter):
                 text = text_of(letter, field)
                 unseen.discard(text)
-                held = truth.held.get(text)
+                held = truth.held(text)
                 if held is None or held.row != row:
                     suspects.append(text)
         return suspects + sorted(unseen)
 
     def _row_differences(self, suspects: list[str], truth: _Truth) -> Iterator[Difference]:
         for text, row in zip(suspects, self._index.rows(suspects).rows, strict=True):
-            held = truth.held.get(text)
+            held = truth.held(text)
             said = "" if held is None else held.row
             if row != said:
                 yield Difference("row", text, row, said)

@@ -20,7 +20,7 @@ import msgspec
 from southbound.directory.audit import Audit, Difference
 from southbound.directory.cache import Cache
 from southbound.directory.follower import Follower
-from southbound.directory.forward import Forward, Progress
+from southbound.directory.forward import Forward, Progress, TopologyChanged
 from southbound.directory.index import Index
 from southbound.directory.keys import (
     HOST,
@@ -95,7 +95,7 @@ class Directory:
         self._forward = Forward(self._index, self._current, self._rows, settings)
         self._memory = Memory(self._link, self._index, self._forward, self._current, settings)
         self._memory.on_forget(self._forget)
-        self._registrar = Registrar(self._index, self._forward, self._current, self._rows)
+        self._registrar = Registrar(self._index, self._forward, self._rows)
         self._audit = Audit(self._index, self._forward, self._current, self._rows, settings)
         size = 0 if settings.visitor else settings.cached_max
         self._hosts: Cache[Placement] = Cache(size, lambda placement: placement.epoch)
@@ -342,10 +342,25 @@ class Directory:
         size = self._settings.round
         return (items[first : first + size] for first in range(0, len(items), size))
 
+    def _steadily(self, work: Callable[[Topology], _Done]) -> _Done:
+        """Do work that was decided by the topology, again whenever a newer one comes to light."""
+        while True:
+            try:
+                return work(self.topology)
+            except TopologyChanged:
+                # The newer one is known now; versions only rise, so this ends.
+                continue
+
     def _register(self, az: str, hosts: Sequence[str]) -> dict[str, Placement]:
         age = self._hosts.age
-        pools = self.topology.pools_in("host", az=az)
-        held = self._registrar.place(az, [Newcomers(HOST, hosts, pools, f"AZ {az!r}")])
+
+        def work(topology: Topology) -> dict[str, Held]:
+            pools = topology.pools_in("host", az=az)
+            return self._registrar.place(
+                az, [Newcomers(HOST, hosts, pools, f"AZ {az!r}")], topology
+            )
+
+        held = self._steadily(work)
         placed = {host: self._rows.host(held[text_of(HOST, host)].row) for host in hosts}
         self._hosts.put(placed, age)
         return placed
@@ -360,32 +375,21 @@ class Directory:
             check_id(vpc, "vpc")
         with self._visit():
             found = self._find_quietly(VPC, self._vpcs, self._rows.vpc, homes)
-            age = self._vpcs.age
-            for az, groups in self._homeless(homes, found).items():
-                held = self._registrar.place(az, groups)
-                made = {parts_of(text)[1]: self._rows.vpc(one.row) for text, one in held.items()}
-                self._vpcs.put(made, age)
-                found.update(made)
+            self._steadily(lambda topology: self._make_homes(homes, found, topology))
             return found
 
-    def _homeless(
-        self, homes: Mapping[str, str | None], found: Mapping[str, VpcPlacement]
-    ) -> dict[str, list[Newcomers]]:
-        """Return the VPCs without a row by the AZ of their journal and the pools they may have."""
-        topology = self.topology
-        wanted: dict[tuple[str, str | None], list[str]] = {}
-        for vpc, cluster in homes.items():
-            if vpc not in found:
-                az = topology.journal_az(text_of(VPC, vpc)).id
-                wanted.setdefault((az, cluster), []).append(vpc)
-        groups: dict[str, list[Newcomers]] = {}
-        for (az, cluster), vpcs in wanted.items():
-            if cluster is not None:
-                topology.cluster(cluster)
-            where = f"cluster {cluster!r}" if cluster is not None else "any cluster"
-            pools = topology.pools_in("vpc", cluster=cluster)
-            groups.setdefault(az, []).append(Newcomers(VPC, vpcs, pools, where))
-        return groups
+    def _make_homes(
+        self,
+        homes: Mapping[str, str | None],
+        found: dict[str, VpcPlacement],
+        topology: Topology,
+    ) -> None:
+        age = self._vpcs.age
+        for az, groups in _homeless(homes, found, topology).items():
+            held = self._registrar.place(az, groups, topology)
+            made = {parts_of(text)[1]: self._rows.vpc(one.row) for text, one in held.items()}
+            self._vpcs.put(made, age)
+            found.update(made)
 
     def propose_vpc(
         self, vpc: str, replicas: tuple[Placement, ...], *, expected_epoch: int
@@ -407,7 +411,9 @@ class Directory:
         wanted = VpcPlacement(expected_epoch + 1, replicas)
         with self._visit():
             self._memory.settle()
-            made = self._registrar.raise_vpc(topology.journal_az(text).id, vpc, wanted)
+            made = self._steadily(
+                lambda now: self._registrar.raise_vpc(now.journal_az(text).id, vpc, wanted, now)
+            )
             self._vpcs.put({vpc: made}, self._vpcs.age)
             return made
 
@@ -417,13 +423,15 @@ class Directory:
         The same call finds the same slot again. The reservation counts until the scope's row has
         reached that epoch. Raises `StaleMap` when it has, `CapacityError`, `EdgeError`.
         """
-        pools = self.topology.pools_in(scope.cls.value, cluster=cluster)
+        text = scope_text(scope)
         with self._visit():
-            az = self._journal_az(scope)
-            return self._registrar.reserve(az, scope_text(scope), epoch, pools)
+            return self._steadily(
+                lambda topology: self._registrar.reserve(
+                    self._journal_az(scope, topology), text, epoch, cluster, topology
+                )
+            )
 
-    def _journal_az(self, scope: Scope) -> str:
-        topology = self.topology
+    def _journal_az(self, scope: Scope, topology: Topology) -> str:
         if scope.cls is ScopeClass.VPC:
             return topology.journal_az(scope_text(scope)).id
         placement = self.hosts([scope.id]).get(scope.id)
@@ -441,19 +449,24 @@ class Directory:
         fields = {public_field(kind, check_id(id, "id")): id for id in ids}
         with self._visit():
             found = self._find_quietly(PUBLIC, self._publics, self._rows.public, fields)
-            by_az: dict[str, list[str]] = {}
-            for field in fields:
-                if field not in found:
-                    text = text_of(PUBLIC, field)
-                    by_az.setdefault(self.topology.journal_az(text).id, []).append(text)
-            age = self._publics.age
-            for az, texts in by_az.items():
-                for piece in self._rounds(texts):
-                    held = self._registrar.publics(az, kind, piece)
-                    made = {parts_of(text)[1]: int(one.row) for text, one in held.items()}
-                    self._publics.put(made, age)
-                    found.update(made)
+            self._steadily(lambda topology: self._place(kind, fields, found, topology))
             return {fields[field]: partition for field, partition in found.items()}
+
+    def _place(
+        self, kind: str, fields: Iterable[str], found: dict[str, int], topology: Topology
+    ) -> None:
+        by_az: dict[str, list[str]] = {}
+        for field in fields:
+            if field not in found:
+                text = text_of(PUBLIC, field)
+                by_az.setdefault(topology.journal_az(text).id, []).append(text)
+        age = self._publics.age
+        for az, texts in by_az.items():
+            for piece in self._rounds(texts):
+                held = self._registrar.publics(az, kind, piece, topology)
+                made = {parts_of(text)[1]: int(one.row) for text, one in held.items()}
+                self._publics.put(made, age)
+                found.update(made)
 
     # The whole map.
 
@@ -505,19 +518,22 @@ class Directory:
             stored = self._current.stored if self.topology.version else None
             following = succeed(stored, wanted, self._index.status().totals)
             if following is not stored:
-                self._journal_topology(following, self.topology.azs[0].id)
+                self._journal_topology(following, self.topology)
             return self.topology.version
 
-    def _journal_topology(self, following: Stored, first: str) -> None:
+    def _journal_topology(self, following: Stored, before: Topology) -> None:
         """Write a topology into every journal; the first one decides among several writers."""
-        version = following.topology.version
-        held = Held(version, encode_stored(following))
-        there = self._registrar.topology(first, held)
+        first = before.azs[0].id
+        held = Held(following.topology.version, encode_stored(following))
+        try:
+            there = self._registrar.write_topology(first, held, before)
+        except TopologyChanged:
+            there = Held(self.topology.version, "")
         if there != held:
             raise StaleMap(f"somebody else has put version {there.epoch} of the topology meanwhile")
         for az in following.topology.azs:
             if az.id != first:
-                self._registrar.topology(az.id, held)
+                self._registrar.write_topology(az.id, held, following.topology)
 
     def verify(self, progress: Progress | None = None) -> list[Difference]:
         """Compare Redis with the journals; return every difference. Raises `EdgeError`."""
@@ -540,3 +556,22 @@ class Directory:
                 for az in self.topology.azs:
                     self._forward.to_end(az.id, progress)
             self._memory.mistrust()
+
+
+def _homeless(
+    homes: Mapping[str, str | None], found: Mapping[str, VpcPlacement], topology: Topology
+) -> dict[str, list[Newcomers]]:
+    """Return the VPCs without a row, by the AZ of their journal and the pools they may have."""
+    wanted: dict[tuple[str, str | None], list[str]] = {}
+    for vpc, cluster in homes.items():
+        if vpc not in found:
+            az = topology.journal_az(text_of(VPC, vpc)).id
+            wanted.setdefault((az, cluster), []).append(vpc)
+    groups: dict[str, list[Newcomers]] = {}
+    for (az, cluster), vpcs in wanted.items():
+        if cluster is not None:
+            topology.cluster(cluster)
+        where = f"cluster {cluster!r}" if cluster is not None else "any cluster"
+        pools = topology.pools_in("vpc", cluster=cluster)
+        groups.setdefault(az, []).append(Newcomers(VPC, vpcs, pools, where))
+    return groups

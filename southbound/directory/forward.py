@@ -20,6 +20,7 @@ from southbound.directory.rows import RowReader
 from southbound.directory.topologies import CurrentTopology, decode_stored, encode_stored
 from southbound.directory.verdict import Held, judge
 from southbound.errors import EdgeError, WireError
+from southbound.partitioning.topology import Topology
 from southbound.settings import DirectorySettings
 from southbound.wire.control import JournalEntry
 
@@ -36,6 +37,10 @@ class Interrupted(Exception):
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
         super().__init__(f"{refusal.why}: {refusal.found}")
+
+
+class TopologyChanged(Exception):
+    """The caller decided by a topology that is no longer the newest: decide again."""
 
 
 class Lane:
@@ -70,7 +75,8 @@ class Forward:
         cluster = self._current.topology.cluster(self._current.topology.az(az).journal)
         with self._lock:
             lane = self._lanes.get(az)
-            if lane is None:
+            if lane is None or lane.journal.cluster != cluster:
+                # A topology may give a cluster other addresses.
                 lane = self._lanes[az] = Lane(Journal(az, cluster, self._settings))
             return lane
 
@@ -91,16 +97,22 @@ class Forward:
                 finally:
                     lane.lock.release()
 
-    def turns(self, az: str, turn: Callable[[Journal, Basis, Status], _Result]) -> _Result:
+    def turns(
+        self, az: str, topology: Topology, turn: Callable[[Journal, Basis, Status], _Result]
+    ) -> _Result:
         """Run a turn that rests on the whole journal of an AZ, again while others interfere.
 
-        `turn` holds the journal, gets what Redis then knows, and may raise `Interrupted`.
+        `turn` holds the journal, gets what Redis then knows, and may raise `Interrupted`. Raises
+        `TopologyChanged` when the newest topology is another than the caller's.
         """
         refusal = Refusal("behind", az)
         for _ in range(self._settings.attempts_max):
             try:
                 with self.lane(az) as journal:
                     basis, status = self._to_end(journal, None)
+                    if self._current.topology.version != topology.version:
+                        raise TopologyChanged
+                    _check_whole(basis, status)
                     return turn(journal, basis, status)
             except Interrupted as error:
                 refusal = error.refusal
@@ -146,8 +158,9 @@ class Forward:
 
     def _to_end(self, journal: Journal, progress: Progress | None) -> tuple[Basis, Status]:
         az = journal.az
-        end = journal.end()
+        # In this order: what Redis knows now cannot lie behind an end that is asked for later.
         status = self._index.status()
+        end = journal.end()
         self._match_topology(status)
         position = status.positions.get(az)
         if position is not None and position.kafka_id != end.kafka_id:
@@ -279,6 +292,13 @@ class Forward:
             self.load_topology()
         elif theirs < mine:
             self._index.store_topology(theirs, mine, encode_stored(self._current.stored))
+
+
+def _check_whole(basis: Basis, status: Status) -> None:
+    """Make sure that Redis has once known every journal: a key may stand in another AZ's."""
+    for az in basis.azs:
+        if az not in status.positions or not status.positions[az].whole:
+            raise Interrupted(Refusal("behind", az))
 
 
 def _other_cluster(az: str, was: str, found: str) -> EdgeError:

@@ -18,13 +18,12 @@ from southbound.directory.index import Basis, Candidate, Index, Refusal, Status,
 from southbound.directory.journal import Journal
 from southbound.directory.keys import HOST, TOPOLOGY_TEXT, VPC, parts_of, public_pool, text_of
 from southbound.directory.rows import RowReader
-from southbound.directory.topologies import CurrentTopology
 from southbound.directory.verdict import Held
 from southbound.errors import CapacityError, StaleMap
 from southbound.partitioning.allocation import FIRST_PROBES, by_load, share_out, slot_indexes
 from southbound.partitioning.hashing import PROBES_MAX
 from southbound.partitioning.placement import Placement, VpcPlacement
-from southbound.partitioning.topology import Pool
+from southbound.partitioning.topology import Pool, Topology
 
 _CLASSES = {HOST: "host", VPC: "vpc"}
 
@@ -42,24 +41,27 @@ class Newcomers(NamedTuple):
 
 
 class Registrar:
-    """Writes placements. Thread-safe; all calls raise `EdgeError`, and are safe to repeat."""
+    """Writes placements. Thread-safe; all calls raise `EdgeError`, and are safe to repeat.
 
-    def __init__(
-        self, index: Index, forward: Forward, current: CurrentTopology, rows: RowReader
-    ) -> None:
+    Each takes the topology by which its caller decided (which AZ, which pools) and raises
+    `TopologyChanged` when that is not the newest one.
+    """
+
+    def __init__(self, index: Index, forward: Forward, rows: RowReader) -> None:
         self._index = index
         self._forward = forward
-        self._current = current
         self._rows = rows
 
-    def place(self, az: str, newcomers: Sequence[Newcomers]) -> dict[str, Held]:
+    def place(self, az: str, newcomers: Sequence[Newcomers], topology: Topology) -> dict[str, Held]:
         """Give newcomers their places through an AZ's journal; return what holds, by key text.
 
         Raises `CapacityError` once those that found room are placed.
         """
-        return self._forward.turns(
-            az, lambda journal, basis, status: self._placed(journal, basis, status, newcomers)
-        )
+
+        def turn(journal: Journal, basis: Basis, status: Status) -> dict[str, Held]:
+            return self._placed(journal, basis, status, newcomers)
+
+        return self._forward.turns(az, topology, turn)
 
     def _placed(
         self, journal: Journal, basis: Basis, status: Status, newcomers: Sequence[Newcomers]
@@ -114,11 +116,13 @@ class Registrar:
         held = self._forward.through(journal, basis.kafka_id, basis.offset, max(offsets) + 1)
         return {text: held[text] for text in chosen}
 
-    def publics(self, az: str, kind: str, texts: Sequence[str]) -> dict[str, Held]:
+    def publics(
+        self, az: str, kind: str, texts: Sequence[str], topology: Topology
+    ) -> dict[str, Held]:
         """Give public resources of one kind their partitions through an AZ's journal."""
 
         def turn(journal: Journal, basis: Basis, _status: Status) -> dict[str, Held]:
-            partitions = self._current.topology.public_kind(kind).partitions
+            partitions = topology.public_kind(kind).partitions
             answers = self._index.reserve_publics(
                 basis, public_pool(kind), partitions, texts, int(time.time())
             )
@@ -130,9 +134,11 @@ class Registrar:
             held.update(self._write(journal, basis, chosen))
             return held
 
-        return self._forward.turns(az, turn)
+        return self._forward.turns(az, topology, turn)
 
-    def raise_vpc(self, az: str, vpc: str, wanted: VpcPlacement) -> VpcPlacement:
+    def raise_vpc(
+        self, az: str, vpc: str, wanted: VpcPlacement, topology: Topology
+    ) -> VpcPlacement:
         """Write a VPC's next row, if nobody else has. Raises `StaleMap` with the row that is there.
 
         Repeating a call that succeeded succeeds.
@@ -151,22 +157,25 @@ class Registrar:
                 raise StaleMap(f"VPC {vpc!r} is at epoch {now.epoch if now else 0} already", now)
             return wanted
 
-        return self._forward.turns(az, turn)
+        return self._forward.turns(az, topology, turn)
 
-    def topology(self, az: str, wanted: Held) -> Held:
+    def write_topology(self, az: str, wanted: Held, topology: Topology) -> Held:
         """Append a topology's document to an AZ's journal; return the one that holds."""
 
         def turn(journal: Journal, basis: Basis, _status: Status) -> Held:
             return self._write(journal, basis, {TOPOLOGY_TEXT: wanted})[TOPOLOGY_TEXT]
 
-        return self._forward.turns(az, turn)
+        return self._forward.turns(az, topology, turn)
 
-    def reserve(self, az: str, text: str, epoch: int, pools: Sequence[Pool]) -> Placement:
-        """Reserve a slot for a key's placement at `epoch`; the same call finds the same slot again.
+    def reserve(
+        self, az: str, text: str, epoch: int, cluster: str, topology: Topology
+    ) -> Placement:
+        """Reserve a slot of a cluster for a key's placement at `epoch`; again: the same slot.
 
         Raises `StaleMap` when the key has reached that epoch, `CapacityError` when pools are full.
         """
         letter, field = parts_of(text)
+        pools = topology.pools_in(_CLASSES[letter], cluster=cluster)
 
         def turn(_journal: Journal, basis: Basis, status: Status) -> Placement:
             wish = _wish(letter, field, by_load(pools, status.totals), epoch=epoch)
@@ -177,14 +186,11 @@ class Registrar:
                     self._rows.vpc(answer[1:]) if letter == VPC else self._rows.host(answer[1:]),
                 )
             if answer == "!":
-                clusters = sorted({pool.cluster for pool in pools})
-                raise CapacityError(
-                    f"no slot of cluster {', '.join(clusters)} has room for {field!r}"
-                )
+                raise CapacityError(f"no slot of cluster {cluster!r} has room for {field!r}")
             pool, _, probe = answer[1:].rpartition(":")
             return Placement(pool, int(probe), epoch)
 
-        return self._forward.turns(az, turn)
+        return self._forward.turns(az, topology, turn)
 
 
 def _wish(
