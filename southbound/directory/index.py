@@ -2,7 +2,7 @@
 
 The rule: each mutation is one script, which compares before it writes; a call may be repeated
 without harm. Whatever is read here may be old or forgotten: the journal decides
-(docs/decisions/0020-the-journal-decides.md).
+(docs/decisions/0007-the-journal-decides.md).
 """
 
 from __future__ import annotations

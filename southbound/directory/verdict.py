@@ -10,7 +10,7 @@ compaction has thinned it:
 
 Compaction keeps the *last* record of a key. So the last record must be the one that holds: whoever
 reads a part of the journal in which it is not, appends the holder again, mended, before Redis is
-told that this part was read (docs/decisions/0020-the-journal-decides.md).
+told that this part was read (docs/decisions/0007-the-journal-decides.md).
 """
 
 from __future__ import annotations
