@@ -52,7 +52,8 @@ class Books:
         seq, outdated = self._ledger.add_presence(debt)
         for old in outdated:
             self._strike(old)
-        self._draft.owed({seq: debt})
+        # A VPC that is followed is followed again after a restart, and said to be.
+        self._draft.owed({seq: debt}, urgent=not debt.present)
         self._ready.append((seq, debt))
 
     def answer(self, answer: Answer) -> set[bytes]:

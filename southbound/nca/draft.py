@@ -1,8 +1,9 @@
 """The transaction that is being put together. Pure.
 
-The rule: what must be on disk before anything else happens makes the draft urgent, and it is written
-at the end of the step; the rest (positions past a neighbour's records, debts struck out, progress)
-costs no transaction of its own and waits for the next one, or for `flush_s`.
+The rule: what the node or a sender is about to learn makes the draft urgent, and it is written at the
+end of the step. The rest (positions, where streams are, debts struck out, progress) costs no
+transaction of its own and waits for the next one, or for `flush_s`: lost, it is found again from an
+earlier position, which only leads to the same place once more.
 """
 
 from __future__ import annotations
@@ -31,16 +32,15 @@ class Draft:
         if any(entry is not None for entry in entries.values()):
             self._urgent = True
 
-    def stream(self, scope: Scope, *, urgent: bool = False) -> None:
-        """Write where a stream stands."""
+    def stream(self, scope: Scope) -> None:
+        """Write where a stream stands, or that it is not read any more."""
         self._moved.add(scope)
-        self._urgent |= urgent
 
-    def owed(self, owed: Mapping[int, Owed]) -> None:
-        """Write down new debts."""
+    def owed(self, owed: Mapping[int, Owed], *, urgent: bool = True) -> None:
+        """Write down new debts. One that a restart would make again by itself is not urgent."""
         if owed:
             self._next.owed.update(owed)
-            self._urgent = True
+            self._urgent |= urgent
 
     def settled(self, seq: int) -> None:
         """Strike a debt out; one not written yet needs no writing at all."""
@@ -50,12 +50,12 @@ class Draft:
     def topology(self, topology: Topology) -> None:
         """Write the topology."""
         self._next.topology = topology
-        self._urgent = True
+        self._touched = True
 
     def kafka_id(self, cluster: str, kafka_id: str) -> None:
         """Write which brokers a cluster consisted of."""
         self._next.kafka_ids[cluster] = kafka_id
-        self._urgent = True
+        self._touched = True
 
     def quarantine(self, quarantined: Quarantined) -> None:
         """Write down a record that could not be read."""
@@ -70,7 +70,8 @@ class Draft:
         """Tell whether the draft is to be written now."""
         if self._urgent:
             return True
-        if not (self._touched or self._moved or self._next.settled or self._next.entries):
+        waiting = self._next
+        if not (self._touched or self._moved or waiting.settled or waiting.entries or waiting.owed):
             return False
         if self._waiting_since_s is None:
             self._waiting_since_s = now_s

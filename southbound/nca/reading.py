@@ -221,7 +221,7 @@ class Reading:
     def _place(self, stream: Stream) -> None:
         stream.locate(self.topology)
         self._positions.put(stream)
-        self._draft.stream(stream.scope, urgent=True)
+        self._draft.stream(stream.scope)
         self.changed = True
 
     def _seal(self, stream: Stream, value: bytes) -> None:
@@ -262,4 +262,4 @@ class Reading:
             self._counters.snapshots_refused += 1
             stream.swept = True
         stream.snapshot = None
-        self._draft.stream(stream.scope, urgent=True)
+        self._draft.stream(stream.scope)

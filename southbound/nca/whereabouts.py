@@ -201,7 +201,7 @@ class Whereabouts:
         self.left += 1
         self._reading.changed = True
         self._reading.holding.abandon(scope)
-        self._draft.stream(scope, urgent=True)
+        self._draft.stream(scope)
         self._desired.remove(list(self._desired.of_scope(scope)))
         cluster = self._cluster_of(stream)
         if cluster is not None:

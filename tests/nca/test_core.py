@@ -627,8 +627,10 @@ def test_a_pool_that_the_topology_does_not_know_is_waited_for(world: World) -> N
 def test_an_older_topology_changes_nothing(world: World) -> None:
     """The directory is believed only forwards."""
     started(world)
+    world.wait(6.0)
     older = msgspec.structs.replace(TOPOLOGY, version=0, pools=())
     world.feed(ev.Located(world.now, older, None, {}))
+    world.wait(6.0)
     assert world.disk.topology == TOPOLOGY
 
 
@@ -764,10 +766,12 @@ def test_an_unsealed_snapshot_begins_again_at_a_restart(world: World) -> None:
     put = port(HOST, "p", 1)
     world.publish(put)
     started(world)
+    world.wait(6.0)
     assert world.disk.streams[host()].next is None
     started(world)
     world.seal(host(), world.rows[HOST])
     world.run()
+    world.wait(6.0)
     assert world.node.resources == expected(put)
     assert world.disk.streams[host()].next == 2
 
@@ -890,6 +894,7 @@ def test_another_cluster_under_the_same_name_is_a_resync(world: World) -> None:
     started(world)
     world.feed(ev.ClusterSeen(world.now, "c1", "first"))
     world.feed(ev.ClusterSeen(world.now, "c1", "first"))
+    world.wait(6.0)
     assert world.counters.resyncs == {}
     started(world)
     world.logs[world.places(host())[0]] = []

@@ -30,7 +30,7 @@ NOWHERE = Topology(
     pools=(Pool(id="hosts", cluster="c1", cls="host", topics=1, partitions=1, max_per_slot=9),),
     version=1,
 )
-SETTINGS = AgentSettings(poll_s=0.05, mark_timeout_s=0.2, retry_first_s=0.05)
+SETTINGS = AgentSettings(poll_s=0.05, mark_timeout_s=0.2, retry_first_s=0.05, flush_s=0.05)
 
 
 class Locator:
@@ -258,8 +258,8 @@ def test_a_store_that_breaks_while_in_use_is_replaced(
 
     monkeypatch.setattr(Store, "commit", breaking)
     agent.start()
+    soon(lambda: agent.counters.resyncs == {"store_broken": 1})
     soon(lambda: agent.gauges().streams == 1)
-    assert agent.counters.resyncs == {"store_broken": 1}
     assert (tmp_path / "agent.db.broken").exists()
     assert agent.status().live
 
