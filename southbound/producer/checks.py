@@ -34,7 +34,9 @@ _ENVELOPE_BYTES_MAX = 64
 """What an envelope adds to its changeset's id and its spec."""
 
 
-def parcels_of(changeset: Changeset, sent_us: int, judge_spec: SpecJudge | None) -> list[Parcel]:
+def parcels_of(
+    changeset: Changeset, sent_us: int, judge_spec: SpecJudge | None
+) -> tuple[Parcel, ...]:
     """Return a changeset's parts, one for each scope. Raises `InvalidResource` naming every fault."""
     faults: list[Fault] = []
     problem = id_problem(changeset.id)
@@ -42,15 +44,19 @@ def parcels_of(changeset: Changeset, sent_us: int, judge_spec: SpecJudge | None)
         faults.append(Fault("changeset.id", changeset.id, problem))
     elif not changeset.resources:
         faults.append(Fault("changeset.resources", (), "must hold at least one resource"))
-    parts: dict[Scope, list[Resource]] = {}
     for index, resource in enumerate(changeset.resources):
         faults += _faults(resource, index, judge_spec)
-        parts.setdefault(resource.scope, []).append(resource)
     if len(changeset.resources) > 1:
         faults.extend(_repeated(changeset.resources))
     if faults:
         raise InvalidResource(f"the changeset {changeset.id!r} cannot be published", faults)
-    return [_parcel(changeset.id, scope, part, sent_us) for scope, part in parts.items()]
+    if len(changeset.resources) == 1:
+        scope = changeset.resources[0].scope
+        return (_parcel(changeset.id, scope, changeset.resources, sent_us),)
+    parts: dict[Scope, list[Resource]] = {}
+    for resource in changeset.resources:
+        parts.setdefault(resource.scope, []).append(resource)
+    return tuple([_parcel(changeset.id, scope, part, sent_us) for scope, part in parts.items()])
 
 
 def _repeated(resources: Sequence[Resource]) -> Iterator[Fault]:
@@ -111,13 +117,21 @@ def _identity_faults(resource: Resource, place: str) -> list[Fault]:
     return faults
 
 
-def _parcel(changeset: str, scope: Scope, part: list[Resource], sent_us: int) -> Parcel:
+def _parcel(changeset: str, scope: Scope, part: Sequence[Resource], sent_us: int) -> Parcel:
     records = tuple([_record(resource, changeset) for resource in part])
-    vpcs: tuple[str, ...] = ()
-    if scope.cls is ScopeClass.HOST:
-        named = [vpc_of_port(one.spec) for one in part if one.kind == PORT and one.op is Op.UPSERT]
-        vpcs = tuple(dict.fromkeys([vpc for vpc in named if vpc is not None]))
+    vpcs = tuple(_vpcs(part)) if scope.cls is ScopeClass.HOST else ()
     return Parcel(scope, changeset, records, sent_us, vpcs)
+
+
+def _vpcs(part: Sequence[Resource]) -> dict[str, None]:
+    """Return the VPCs of a host's new or changed ports, each once."""
+    found: dict[str, None] = {}
+    for resource in part:
+        if resource.kind == PORT and resource.op is Op.UPSERT:
+            vpc = vpc_of_port(resource.spec)
+            if vpc is not None:
+                found[vpc] = None
+    return found
 
 
 def _record(resource: Resource, changeset: str) -> Record:

@@ -9,7 +9,7 @@ and was not sent to is sent to, and its fence is looked at. Nothing here knows o
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -66,10 +66,10 @@ class Standing(enum.Enum):
 
 
 class Owner(Protocol):
-    """Whoever is told, once, that a part of its has settled."""
+    """Whoever is told that parts of its have settled."""
 
-    def settle_one(self) -> bool:
-        """Take note; return whether that was the last of them."""
+    def settle(self, parts: int) -> None:
+        """Take note that so many more stand no longer open."""
         ...
 
 
@@ -77,7 +77,7 @@ class Parcel(msgspec.Struct, eq=False, gc=False):
     """One scope's share of a changeset on its way.
 
     `vpcs`: VPCs that must be present in the host's cluster before this is accepted. `sent`: the
-    stays that it was sent to so far; `awaited`: how many deliveries are not known to be complete.
+    routes that it was sent on so far; `awaited`: how many deliveries are not known to be complete.
     `owner` is let go of when the part settles: hundreds of thousands of parts are kept out of the
     garbage collector's sight, so they must not stay in a circle.
     """
@@ -88,25 +88,12 @@ class Parcel(msgspec.Struct, eq=False, gc=False):
     sent_us: int
     vpcs: tuple[str, ...] = ()
     route: Route | None = None
-    sent: tuple[tuple[Address, int], ...] = ()
+    sent: tuple[Route, ...] = ()
     awaited: int = 0
     resends: int = 0
     standing: Standing = Standing.OPEN
     error: SouthboundError | None = None
     owner: Owner | None = None
-
-    def mark_sent(self) -> None:
-        """Note that it is sent to every stop of its route."""
-        route = self.route
-        assert route is not None
-        self.sent += tuple(zip(route.addresses, route.stays, strict=True))
-
-    def settle(self) -> None:
-        """Tell the owner that it stands no longer open."""
-        assert self.standing is not Standing.OPEN
-        owner, self.owner = self.owner, None
-        if owner is not None:
-            owner.settle_one()
 
     def accept(self) -> None:
         """Settle as accepted."""
@@ -163,7 +150,9 @@ def judge(parcel: Parcel, entry: MoveEntry | None, topology: Topology) -> Route 
 
 def unsent(parcel: Parcel, route: Route) -> list[Address]:
     """Return the addresses of a route at whose present stay the part was not sent yet."""
-    if not parcel.sent:
-        return list(route.addresses)
-    stays = zip(route.addresses, route.stays, strict=True)
-    return [stay[0] for stay in stays if stay not in parcel.sent]
+    known = {stop for sent in parcel.sent for stop in _stops(sent)}
+    return [stop[0] for stop in _stops(route) if stop not in known]
+
+
+def _stops(route: Route) -> Iterator[tuple[Address, int]]:
+    return zip(route.addresses, route.stays, strict=True)

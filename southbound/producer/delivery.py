@@ -3,35 +3,32 @@
 The rule: one callback serves a whole group and only counts; who failed is looked up when something
 has. Topics are spread over several producers of a cluster, since one that has touched ten thousand
 partitions walks them all at each wake-up, and records are sent in the order of their slots, since
-neighbours in a slot share a request.
+neighbours in a slot share a request. Two producers keep no order between them: while a part of a
+scope is under way, those that follow it take the same way out.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
-from typing import NamedTuple
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
-from southbound.edge.kafka import (
-    KafkaError,
-    KafkaException,
-    Message,
-    Producer,
-    edge_error,
-    new_producer,
-)
+import msgspec
+
+from southbound.edge.kafka import KafkaError, Message, edge_error
 from southbound.errors import EdgeError, OutcomeUnknown
 from southbound.partitioning.placement import Address
 from southbound.partitioning.topology import Topology
 from southbound.producer.core import Parcel, Record, unsent
+from southbound.producer.outlets import Outlet, Outlets
+from southbound.resources import Scope
 from southbound.settings import PublisherSettings
 from southbound.wire.envelope import Envelope, encode
 
-_POLL_S = 0.2
-_FULL_WAIT_S = 0.002
+_LOCKED_MAX = 2_000
+"""How many parts are gone through without letting another thread in."""
 _TOPICS_MAX = 1 << 24
 _PARTITIONS_MAX = 1 << 24
 _UNKNOWN = frozenset(
@@ -46,7 +43,10 @@ _UNKNOWN = frozenset(
 )
 
 
-class Unit(NamedTuple):
+_Item = TypeVar("_Item")
+
+
+class Unit(msgspec.Struct, frozen=True, gc=False, eq=False):
     """What one address gets of one part.
 
     `order`: by it units are sent, those of one producer, topic and partition side by side. `only`:
@@ -91,7 +91,7 @@ class Group:
         self._ending = threading.Lock()
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
-        """Take one delivery report; all of a group's come on the one thread of its outlet."""
+        """Take one delivery report; those of one group come on one thread at a time."""
         if error is not None:
             self._fail(message.key() or b"", _failure(error))
         self._answered += 1
@@ -120,55 +120,6 @@ def _failure(error: KafkaError) -> EdgeError:
     return edge_error(error, "sending")
 
 
-class Outlet:
-    """One Kafka producer, and the thread that serves its delivery reports."""
-
-    def __init__(self, producer: Producer, name: str, number: int) -> None:
-        self.producer = producer
-        self.number = number
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def send(self, units: Sequence[Unit], group: Group) -> None:
-        """Hand a group's records to the producer; waits while its buffer is full."""
-        for unit in units:
-            parcel, only = unit.parcel, unit.only
-            topic, partition = unit.address.topic, unit.address.partition
-            if only is None:
-                for number, record in enumerate(parcel.records):
-                    value = _value(parcel, number, record)
-                    self._produce(topic, value, record.key, partition, group)
-            else:
-                record = parcel.records[only]
-                value = _value(parcel, only, record)
-                self._produce(topic, value, record.key, partition, group)
-
-    def _produce(self, topic: str, value: bytes, key: bytes, partition: int, group: Group) -> None:
-        while True:
-            try:
-                self.producer.produce(topic, value, key, partition, group)
-            except BufferError:
-                time.sleep(_FULL_WAIT_S)
-            except KafkaException as error:
-                group.refuse(key, edge_error(error, f"sending to {topic}"))
-                return
-            else:
-                return
-
-    def close(self, timeout_s: float) -> None:
-        """Send what is queued, for as long as given; then give up the rest as unknown."""
-        if self.producer.flush(timeout_s):
-            self.producer.purge()
-            self.producer.flush(1.0)
-        self._closing = True
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._closing:
-            self.producer.poll(_POLL_S)
-
-
 class Delivery:
     """Every way out of this process. Thread-safe.
 
@@ -185,66 +136,87 @@ class Delivery:
         self._settings = settings
         self._done = done
         self._lock = threading.Lock()
-        self._outlets: dict[tuple[str, int, bool], Outlet] = {}
+        self._outlets = {bulk: Outlets(settings, bulk=bulk) for bulk in (False, True)}
         self._ways: dict[bool, dict[str, Way]] = {False: {}, True: {}}
         self._topics: dict[tuple[str, bool], int] = {}
+        self._under_way: dict[Scope, tuple[Parcel, bool]] = {}
 
-    def send(self, parcels: Iterable[Parcel], *, bulk: bool) -> None:
+    def send(self, parcels: Sequence[Parcel], *, bulk: bool) -> None:
         """Send parts to the addresses of their routes that were not sent to yet.
 
-        Each part's `awaited` is set before the first record leaves.
+        Each part's `awaited` is set before the first record leaves. `bulk`: by which way out, where
+        no part of the same scope is under way.
         """
         units: list[Unit] = []
-        for parcel in parcels:
-            self._add_units(parcel, units, bulk=bulk)
-        units.sort(key=itemgetter(0))
-        size = self._settings.group_records if bulk else 1
+        pieces = [parcels] if len(parcels) == 1 else list(_pieces(parcels, _LOCKED_MAX))
+        for piece in pieces:
+            with self._lock:
+                for parcel in piece:
+                    self._add_units(parcel, units, bulk=bulk)
+        units.sort(key=attrgetter("order"))
         for (outlet, keeper), those in _gathered(units).items():
-            for first in range(0, len(those), size):
-                piece = those[first : first + size]
-                records = sum(unit.records for unit in piece)
-                group = Group(keeper, [unit.parcel for unit in piece], records, self._done)
-                outlet.send(piece, group)
+            for some in _pieces(those, self._settings.group_records if bulk else 1):
+                self._send_group(outlet, keeper, some)
+        for outlets in self._outlets.values():
+            outlets.sent()
 
-    def _add_units(self, parcel: Parcel, units: list[Unit], *, bulk: bool) -> None:
-        """Add what each new address of a part's route gets."""
-        route = parcel.route
-        assert route is not None
-        keeper = route.keeper
-        addresses = route.addresses if route.fence is None else unsent(parcel, route)
-        for index, address in enumerate(addresses):
-            way = self._ways[bulk].get(address.topic) or self._new_way(address, bulk=bulk)
-            order = way.order + address.partition
-            only = None if route.fence is not None else index
-            units.append(Unit(order, way.outlet, keeper, address, parcel, only))
-        parcel.mark_sent()
-        parcel.awaited = len(addresses)
+    def settled(self, parcels: Sequence[Parcel]) -> None:
+        """Forget parts that are no longer under way."""
+        under_way = self._under_way
+        for piece in _pieces(parcels, _LOCKED_MAX):
+            with self._lock:
+                for parcel in piece:
+                    last = under_way.get(parcel.scope)
+                    if last is not None and last[0] is parcel:
+                        del under_way[parcel.scope]
 
     def close(self, timeout_s: float) -> None:
-        """Flush and close every outlet."""
-        deadline = time.monotonic() + timeout_s
-        with self._lock:
-            outlets = list(self._outlets.values())
-        for outlet in outlets:
-            outlet.close(max(0.1, deadline - time.monotonic()))
+        """Send what is queued, for as long as given; the rest is unknown then."""
+        for outlets in self._outlets.values():
+            outlets.close(timeout_s)
+
+    def _add_units(self, parcel: Parcel, units: list[Unit], *, bulk: bool) -> None:
+        """Add what each new address of a part's route gets. The lock is held."""
+        last = self._under_way.get(parcel.scope)
+        if last is not None:
+            bulk = last[1]
+        self._under_way[parcel.scope] = (parcel, bulk)
+        route = parcel.route
+        assert route is not None
+        is_public = route.fence is None
+        addresses = route.addresses if is_public or not parcel.sent else unsent(parcel, route)
+        ways, keeper = self._ways[bulk], route.keeper
+        for index, address in enumerate(addresses):
+            way = ways.get(address.topic) or self._new_way(address, bulk=bulk)
+            only = index if is_public else None
+            order = way.order + address.partition
+            units.append(Unit(order, way.outlet, keeper, address, parcel, only))
+        parcel.sent += (route,)
+        parcel.awaited = len(addresses)
+
+    def _send_group(self, outlet: Outlet, keeper: str, units: Sequence[Unit]) -> None:
+        records = sum([unit.records for unit in units])
+        group = Group(keeper, [unit.parcel for unit in units], records, self._done)
+        for unit in units:
+            parcel, address = unit.parcel, unit.address
+            numbers = range(len(parcel.records)) if unit.only is None else (unit.only,)
+            for number in numbers:
+                record = parcel.records[number]
+                value = _value(parcel, number, record)
+                refused = outlet.produce(address.topic, value, record.key, address.partition, group)
+                if refused is not None:
+                    group.refuse(record.key, refused)
 
     def _new_way(self, address: Address, *, bulk: bool) -> Way:
-        """Give a topic an outlet: those of a cluster take its topics in turn."""
+        """Give a topic an outlet: those of a cluster take its topics in turn. The lock is held."""
         cluster = address.cluster
-        with self._lock:
-            known = self._ways[bulk].get(address.topic)
-            if known is not None:
-                return known
-            number = self._topics.get((cluster, bulk), 0)
-            self._topics[cluster, bulk] = number + 1
-            place = number % self._outlets_wanted(cluster)
-            outlet = self._outlets.get((cluster, place, bulk))
-            if outlet is None:
-                outlet = self._open(cluster, place, bulk=bulk)
-                self._outlets[cluster, place, bulk] = outlet
-            way = Way(outlet, (outlet.number * _TOPICS_MAX + number) * _PARTITIONS_MAX)
-            self._ways[bulk][address.topic] = way
-            return way
+        number = self._topics.get((cluster, bulk), 0)
+        self._topics[cluster, bulk] = number + 1
+        place = number % self._outlets_wanted(cluster)
+        outlet = self._outlets[bulk].get(self._topology().cluster(cluster), place)
+        way = Way(outlet, (outlet.number * _TOPICS_MAX + number) * _PARTITIONS_MAX)
+        self._ways[bulk][address.topic] = way
+        return way
 
     def _outlets_wanted(self, cluster: str) -> int:
         topology = self._topology()
@@ -252,26 +224,16 @@ class Delivery:
         slots += sum(kind.partitions for kind in topology.public if kind.cluster == cluster)
         return max(1, math.ceil(slots / self._settings.partitions_per_producer))
 
-    def _open(self, cluster: str, place: int, *, bulk: bool) -> Outlet:
-        settings = self._settings
-        name = f"{settings.client_id}-{'bulk' if bulk else 'single'}-{cluster}-{place}"
-        producer = new_producer(
-            self._topology().cluster(cluster),
-            name,
-            {
-                "linger.ms": settings.bulk_linger_ms if bulk else settings.linger_ms,
-                "message.timeout.ms": settings.delivery_timeout_ms,
-                "queue.buffering.max.messages": settings.buffer_records,
-            },
-        )
-        return Outlet(producer, f"southbound-{name}", len(self._outlets))
+
+def _pieces(items: Sequence[_Item], size: int) -> Iterable[Sequence[_Item]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
 
 
 def _gathered(units: Iterable[Unit]) -> dict[tuple[Outlet, str], list[Unit]]:
     """Put together what goes out by one outlet and is kept by one cluster."""
     gathered: dict[tuple[Outlet, str], list[Unit]] = {}
     for unit in units:
-        way = (unit[1], unit[2])
+        way = (unit.outlet, unit.keeper)
         those = gathered.get(way)
         if those is None:
             gathered[way] = [unit]

@@ -22,7 +22,7 @@ from southbound.producer.core import Parcel, Standing, unsent
 from southbound.producer.delivery import Delivery, Group
 from southbound.producer.fence import Fencer
 from southbound.producer.metrics import PublisherCollector, PublisherCounters
-from southbound.producer.receipts import Receipt, Receipts
+from southbound.producer.receipts import Receipt, Receipts, settle
 from southbound.producer.resolver import Resolver
 from southbound.producer.tracker import Tracker
 from southbound.rebalance.seeding import Seeder
@@ -138,10 +138,12 @@ class Publisher:
         it was meant to be sent, in microseconds since 1970, for whoever keeps a schedule. Raises
         `InvalidResource` naming every fault, `BufferFull`, `Closed`.
         """
-        tracked = self.settings.track if track is None else track
-        receipts = self._judged([changeset], sent_us, tracked=tracked)
-        self._publish(receipts, bulk=False)
-        return receipts[0]
+        parts = self._judged([changeset], sent_us)
+        receipt = Receipt(changeset.id, parts[0], self._receipts_lock)
+        if self.settings.track if track is None else track:
+            self._track(receipt)
+        self._publish(parts, bulk=False)
+        return receipt
 
     def publish_many(
         self, changesets: Iterable[Changeset], *, track: bool = False, sent_us: int | None = None
@@ -151,45 +153,41 @@ class Publisher:
         All are judged before the first is sent. Raises as `publish`; after `BufferFull` what was
         already sent goes on.
         """
-        receipts = Receipts(self._judged(changesets, sent_us, tracked=track))
-        self._publish(receipts, bulk=True)
+        given = tuple(changesets)
+        parts = self._judged(given, sent_us)
+        receipts = Receipts([one.id for one in given], parts, self._receipts_lock)
+        if track:
+            for receipt in receipts:
+                self._track(receipt)
+        self._publish(parts, bulk=True)
         return receipts
 
     def _judged(
-        self, changesets: Iterable[Changeset], sent_us: int | None, *, tracked: bool
-    ) -> list[Receipt]:
-        """Return the receipts of changesets that may all be sent."""
+        self, changesets: Sequence[Changeset], sent_us: int | None
+    ) -> list[Sequence[Parcel]]:
+        """Return the parts of changesets that may all be sent."""
         if self._closed or not self._started:
             raise Closed("the publisher is closed" if self._closed else "start the publisher first")
         sent_us = sent_us or time.time_ns() // 1000
         judge = _spec_judge() if self.settings.validate_specs else None
-        receipts = [
-            Receipt(one.id, parcels_of(one, sent_us, judge), self._receipts_lock)
-            for one in changesets
-        ]
-        for receipt in receipts:
-            for parcel in receipt.parcels:
-                parcel.owner = receipt
-            if tracked:
-                self._track(receipt)
-        return receipts
+        return [parcels_of(one, sent_us, judge) for one in changesets]
 
-    def _publish(self, receipts: Sequence[Receipt], *, bulk: bool) -> None:
+    def _publish(self, parts: Sequence[Sequence[Parcel]], *, bulk: bool) -> None:
         with self._counting:
-            self.counters.published += len(receipts)
-        for chunk in self._chunks(receipts):
+            self.counters.published += len(parts)
+        for chunk in self._chunks(parts):
             self._take_in(chunk, bulk=bulk)
 
-    def _chunks(self, receipts: Sequence[Receipt]) -> Iterable[list[Parcel]]:
-        """Yield parts of as many receipts as may be under way at once."""
+    def _chunks(self, parts: Sequence[Sequence[Parcel]]) -> Iterable[list[Parcel]]:
+        """Yield parts of as many changesets as may be under way at once."""
         chunk: list[Parcel] = []
         records = 0
-        for receipt in receipts:
-            size = sum(len(parcel.records) for parcel in receipt.parcels)
+        for parcels in parts:
+            size = sum([len(parcel.records) for parcel in parcels])
             if chunk and records + size > self.settings.buffer_records // 2:
                 yield chunk
                 chunk, records = [], 0
-            chunk.extend(receipt.parcels)
+            chunk += parcels
             records += size
         if chunk:
             yield chunk
@@ -262,9 +260,9 @@ class Publisher:
             self.counters.failed += len(errors) - unknown
             for sent_us, count in accepted.items():
                 self.counters.took(max(0.0, (now_us - sent_us) / 1e6), count)
-        for parcel in parcels:
-            parcel.settle()
-        self._buffer.give(sum(len(parcel.records) for parcel in parcels))
+        self._delivery.settled(parcels)
+        settle(parcels, self._receipts_lock)
+        self._buffer.give(sum([len(parcel.records) for parcel in parcels]))
 
     # Following what becomes of it.
 

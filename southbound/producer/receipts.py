@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import msgspec
 
 from southbound.errors import OutcomeUnknown, SouthboundError
-from southbound.producer.core import Parcel, Standing
+from southbound.producer.core import Owner, Parcel, Standing
 
 if TYPE_CHECKING:
     from southbound.producer.tracker_core import Applied
@@ -32,7 +32,10 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Receipt:
-    """One changeset's. `lock` is shared by a publisher's receipts."""
+    """One changeset's. `lock` is shared by a publisher's receipts.
+
+    `group`: those that it is one of; making it then needs the lock.
+    """
 
     __slots__ = (
         "_accepted",
@@ -46,16 +49,27 @@ class Receipt:
         "parcels",
     )
 
-    def __init__(self, changeset: str, parcels: Sequence[Parcel], lock: threading.Lock) -> None:
+    def __init__(
+        self,
+        changeset: str,
+        parcels: Sequence[Parcel],
+        lock: threading.Lock,
+        group: Receipts | None = None,
+    ) -> None:
         self.changeset = changeset
         self.parcels = tuple(parcels)
-        self._open = len(self.parcels)
         self._lock = lock
+        self._group = group
+        self._open = 0
+        for parcel in parcels:
+            # One of many may be made late: what has settled by then has no owner any more.
+            if group is None or parcel.owner is not None:
+                parcel.owner = self
+                self._open += 1
         self._accepted: Future[Accepted] | None = None
         self._applied: Future[Applied] | None = None
         self._snapshot: Callable[[], Applied] | None = None
         self._on_settled: Callable[[], None] | None = None
-        self._group: Receipts | None = None
 
     @property
     def accepted(self) -> Future[Accepted]:
@@ -124,25 +138,19 @@ class Receipt:
             f"the changeset {self.changeset!r} is not tracked: publish it with track=True"
         )
 
-    def join(self, group: Receipts) -> None:
-        """Become one of many."""
-        self._group = group
-
-    def settle_one(self) -> bool:
-        """Note that one part has settled; return whether that was the last."""
+    def settle(self, parts: int) -> None:
+        """Note that so many parts have settled."""
         with self._lock:
-            self._open -= 1
+            self._open -= parts
             assert self._open >= 0, "a part settles once"
-            if self._open:
-                return False
-            if self._accepted is not None:
+            is_last = self._open == 0
+            if is_last and self._accepted is not None:
                 self._resolve(self._accepted)
-            group, on_settled = self._group, self._on_settled
-        if on_settled is not None:
-            on_settled()
+            group = self._group
+        if is_last and self._on_settled is not None:
+            self._on_settled()
         if group is not None:
-            group.settle_one()
-        return True
+            group.settle(parts)
 
     def _resolve(self, future: Future[Accepted]) -> None:
         error = self.error()
@@ -155,45 +163,91 @@ class Receipt:
 
 
 class Receipts(Sequence[Receipt]):
-    """Those of changesets published together, in their order."""
+    """Those of changesets published together, in their order; each is made when it is asked for."""
 
-    def __init__(self, receipts: Sequence[Receipt]) -> None:
-        self._receipts = tuple(receipts)
-        self._open = len(self._receipts)
-        self._lock = threading.Lock()
+    def __init__(
+        self, changesets: Sequence[str], parts: Sequence[Sequence[Parcel]], lock: threading.Lock
+    ) -> None:
+        self._changesets = changesets
+        self._parts = parts
+        self._lock = lock
+        self._made: dict[int, Receipt] = {}
+        self._open = 0
+        for parcels in parts:
+            self._open += len(parcels)
+            for parcel in parcels:
+                parcel.owner = self
+        self._is_simple = self._open == len(parts)
         self.accepted: Future[int] = Future()
         """Done when all have settled: how many were accepted. Raises the first failure's error."""
-        for receipt in self._receipts:
-            receipt.join(self)
-        if not self._receipts:
+        if not parts:
             self.accepted.set_result(0)
 
     def __len__(self) -> int:
-        return len(self._receipts)
+        return len(self._parts)
 
     def __iter__(self) -> Iterator[Receipt]:
-        return iter(self._receipts)
+        return (self._receipt(at) for at in range(len(self)))
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204
-        return self._receipts[index]
+    @overload
+    def __getitem__(self, index: int) -> Receipt: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Receipt]: ...
+
+    def __getitem__(self, index: int | slice) -> Receipt | list[Receipt]:
+        places = range(len(self))[index]
+        if isinstance(places, int):
+            return self._receipt(places)
+        return [self._receipt(at) for at in places]
 
     def failures(self) -> list[Receipt]:
         """Return those that have settled and were not accepted."""
-        return [receipt for receipt in self._receipts if receipt.settled and receipt.error()]
+        failed = [at for at, parcels in enumerate(self._parts) if any(one.error for one in parcels)]
+        return [receipt for at in failed if (receipt := self._receipt(at)).settled]
 
     @property
     def settled(self) -> int:
         """How many have settled."""
-        return len(self._receipts) - self._open
+        if self._is_simple:
+            return len(self) - self._open
+        return sum(all(is_settled(one) for one in parcels) for parcels in self._parts)
 
-    def settle_one(self) -> None:
-        """Note that one of them has settled."""
+    def settle(self, parts: int) -> None:
+        """Note that so many parts have settled."""
         with self._lock:
-            self._open -= 1
+            self._open -= parts
+            assert self._open >= 0, "a part settles once"
             if self._open:
                 return
-        error = next((one.error() for one in self._receipts if one.error() is not None), None)
+        errors = (one.error for parcels in self._parts for one in parcels)
+        error = next((error for error in errors if error is not None), None)
         if error is not None:
             self.accepted.set_exception(error)
         else:
-            self.accepted.set_result(len(self._receipts))
+            self.accepted.set_result(len(self))
+
+    def _receipt(self, at: int) -> Receipt:
+        with self._lock:
+            found = self._made.get(at)
+            if found is None:
+                found = Receipt(self._changesets[at], self._parts[at], self._lock, self)
+                self._made[at] = found
+            return found
+
+
+def is_settled(parcel: Parcel) -> bool:
+    """Tell whether a part has its verdict."""
+    return parcel.standing is not Standing.OPEN
+
+
+def settle(parcels: Iterable[Parcel], lock: threading.Lock) -> None:
+    """Tell the owners of parts with a verdict. `lock` is the one of their receipts."""
+    owners: dict[Owner, int] = {}
+    with lock:
+        for parcel in parcels:
+            owner, parcel.owner = parcel.owner, None
+            if owner is not None:
+                owners[owner] = owners.get(owner, 0) + 1
+    for owner, parts in owners.items():
+        owner.settle(parts)

@@ -39,7 +39,8 @@ RECORD = Record(b"k", 1, Op.UPSERT, b"\x80")
 
 
 def _send(parcel: Parcel) -> None:
-    parcel.mark_sent()
+    assert parcel.route is not None
+    parcel.sent += (parcel.route,)
 
 
 def _host_parcel(epoch: int = 1, pool: str = "host-c1") -> Parcel:

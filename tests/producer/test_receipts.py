@@ -9,19 +9,21 @@ import pytest
 
 from southbound.errors import EdgeError, OutcomeUnknown, SouthboundError
 from southbound.producer.core import Parcel
-from southbound.producer.receipts import Accepted, Receipt, Receipts
+from southbound.producer.receipts import Accepted, Receipt, Receipts, settle
 from southbound.resources import host_scope
+
+LOCK = threading.Lock()
 
 
 def _receipt(parts: int = 1, name: str = "set") -> Receipt:
     parcels = [Parcel(host_scope(f"h{number}"), name, (), 0) for number in range(parts)]
-    return Receipt(name, parcels, threading.Lock())
+    return Receipt(name, parcels, LOCK)
 
 
 def _settle(receipt: Receipt, error: SouthboundError | None = None, part: int = 0) -> None:
     parcel = receipt.parcels[part]
     parcel.accept() if error is None else parcel.fail(error)
-    receipt.settle_one()
+    settle([parcel], LOCK)
 
 
 @pytest.mark.parametrize("asked_first", [True, False])
@@ -65,7 +67,8 @@ def test_applied_needs_tracking() -> None:
 
 def test_many_settle_together() -> None:
     """The future of many waits for all of them and names the failure."""
-    many = Receipts([_receipt(name=f"s{number}") for number in range(3)])
+    names = [f"s{number}" for number in range(3)]
+    many = Receipts(names, [(Parcel(host_scope("h"), name, (), 0),) for name in names], LOCK)
     _settle(many[0])
     _settle(many[1], EdgeError("refused", retryable=False))
     assert many.settled == 2
@@ -74,4 +77,4 @@ def test_many_settle_together() -> None:
     with pytest.raises(EdgeError, match="refused"):
         many.accepted.result(0)
     assert [one.changeset for one in many.failures()] == ["s1"]
-    assert Receipts([]).accepted.result(0) == 0
+    assert Receipts([], [], LOCK).accepted.result(0) == 0
