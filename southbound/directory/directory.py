@@ -232,9 +232,8 @@ class Directory:
                 ) from error
             rows = {field: parse(row) for field, row in zip(fields, found.rows, strict=True) if row}
             cache.put(rows, age)
-            if len(rows) < len(fields):
-                self._memory.check_absence(what)
-            return rows
+            if len(rows) == len(fields) or self._memory.check_absence(what):
+                return rows
         raise EdgeError(f"Redis changes too often to look {what} up in it", retryable=True)
 
     def adopt(self, scope: Scope, row: str) -> None:

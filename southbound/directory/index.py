@@ -297,6 +297,11 @@ class Index:
         why, found = _again_decoder.decode(answer)
         return found if isinstance(found, list) else Refusal(why, found)
 
+    def claim(self, what: str, seconds: int) -> bool:
+        """Claim a piece of work for so long; False when somebody else has claimed it."""
+        name = f"{PREFIX}claimed:{what}"
+        return self._link.call("SET", name, self._nonce, "NX", "EX", seconds) is not None
+
     def store_topology(self, expected: int, version: int, document: str) -> int:
         """Store a topology over version `expected`; return the version that is there now."""
         answer: int = self._run(

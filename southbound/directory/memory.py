@@ -23,6 +23,8 @@ from southbound.settings import DirectorySettings
 
 log = logging.getLogger(__name__)
 
+_CLAIM_S = 30
+
 
 class _Doubt(NamedTuple):
     """A journal that did not answer: when, and what it said."""
@@ -107,14 +109,15 @@ class Memory:
         for az in self._current.topology.azs if self._current.known else ():
             self._try(az.id)
 
-    def _try(self, az: str) -> None:
+    def _try(self, az: str) -> bool:
         try:
             self._forward.to_end(az)
         except EdgeError as error:
             log.warning("the journal of AZ %s could not be read: %s", az, error)
             self._doubts[az] = _Doubt(time.monotonic(), error)
-        else:
-            self._doubts.pop(az, None)
+            return False
+        self._doubts.pop(az, None)
+        return True
 
     def _learn_topology(self, standing: Standing) -> None:
         if not self._current.known or standing.topology > self._current.topology.version:
@@ -127,10 +130,8 @@ class Memory:
         """
         if self._link.generation != self._generation:
             return False
-        if standing.born != self._born and (self._born or standing.version < since):
-            self.mistrust()
-            return False
-        if standing.version < since:
+        begun = not self._born and standing.version >= since
+        if (standing.born != self._born and not begun) or standing.version < since:
             self.mistrust()
             return False
         self._born = standing.born
@@ -138,27 +139,42 @@ class Memory:
         self._learn_topology(standing)
         return True
 
-    def check_absence(self, what: str) -> None:
-        """Raise `EdgeError` unless what Redis does not hold can be said to be absent."""
+    def check_absence(self, what: str) -> bool:
+        """Tell whether what Redis does not hold is absent; False: look again, Redis knows more now.
+
+        Raises `EdgeError` when that cannot be found out.
+        """
         if self._settings.visitor:
-            self._check_whole(what)
-            return
-        for az, doubt in list(self._doubts.items()):
-            if time.monotonic() - doubt.at > self._settings.unreachable_s:
-                self._try(az)
+            return self._check_whole(what)
+        now = time.monotonic()
+        overdue = [
+            az
+            for az, doubt in self._doubts.items()
+            if now - doubt.at > self._settings.unreachable_s
+        ]
+        learned = [self._try(az) for az in overdue]
         for az, doubt in list(self._doubts.items()):
             raise EdgeError(
                 f"whether {what} exists cannot be told: the journal of AZ {az} could not be read "
                 f"({doubt.error})",
                 retryable=doubt.error.retryable,
             )
+        return not any(learned)
 
-    def _check_whole(self, what: str) -> None:
+    def _check_whole(self, what: str) -> bool:
+        """Bring a Redis that has lost its memory up to date, if no other visitor does so."""
         positions = self._index.status().positions
-        for az in self._current.topology.azs:
-            if az.id not in positions or not positions[az.id].whole:
+        lacking = [
+            az.id
+            for az in self._current.topology.azs
+            if az.id not in positions or not positions[az.id].whole
+        ]
+        for az in lacking:
+            if not self._index.claim(f"roll:{az}", _CLAIM_S):
                 raise EdgeError(
-                    f"whether {what} exists cannot be told: Redis does not know the journal of AZ "
-                    f"{az.id}",
+                    f"whether {what} exists cannot be told yet: Redis is being brought up to the "
+                    f"journal of AZ {az}",
                     retryable=True,
                 )
+            self._forward.to_end(az)
+        return not lacking

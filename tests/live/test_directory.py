@@ -209,6 +209,20 @@ def test_a_visitor_leaves_no_connection(kit: DirectoryKit, unique: Unique) -> No
     assert any(name.startswith("directory") for name in names)
 
 
+def test_a_visitor_brings_a_blank_redis_up_to_date(kit: DirectoryKit, unique: Unique) -> None:
+    """Redis has lost everything and only agents ask: one of them reads the journals, others wait."""
+    host = unique("host")
+    placed = kit.directory().register_hosts({host: "az-b"})
+    kit.redis.flushdb()
+    visitor = kit.directory(visitor=True)
+    assert visitor.hosts([host, unique("host")]) == placed
+    kit.redis.flushdb()
+    kit.redis.set(f"{PREFIX}claimed:roll:az-a", "another", ex=60)
+    with pytest.raises(EdgeError, match="cannot be told yet") as caught:
+        visitor.hosts([host])
+    assert caught.value.retryable
+
+
 # Racing.
 
 
@@ -369,6 +383,8 @@ def test_redis_forgets_its_last_writes(kit: DirectoryKit, unique: Unique) -> Non
     early = directory.register_hosts(some_hosts(unique, 20))
     copy = {name: kit.redis.dump(name) for name in kit.redis.scan_iter(count=10_000)}
     late = directory.register_hosts(some_hosts(unique, 20))
+    # It would bring Redis up to date while the copy is being put back.
+    directory.close()
     kit.redis.flushdb()
     raw: Any = kit.redis
     for name, data in copy.items():
