@@ -84,6 +84,8 @@ class AgentSettings:
     long what is not urgent may wait to be written down. `alive_every_s`: how often an idle agent
     makes sure that its cluster answers. `outbox_max` bounds the lines of reports owed; past it the
     oldest are dropped. `quarantine_*` bound the rows kept of unreadable records, and their bytes.
+    `inventory_every_s`: how often everything that stands is told, which must be well below the
+    retention of reports; `inventory_spread_s`: within what time after a start.
     """
 
     fetch_wait_ms: int = 10_000
@@ -108,6 +110,8 @@ class AgentSettings:
     quarantine_max: int = 1_000
     quarantine_bytes: int = 4_096
     sqlite_synchronous: str = "NORMAL"
+    inventory_every_s: float = 86_400.0
+    inventory_spread_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ from southbound.nca.effects import Announce, Send
 from southbound.nca.events import Now, Settled
 from southbound.nca.ledger import Answer, Ledger
 from southbound.nca.retries import Retries
-from southbound.nca.state import Due, Owed, OwedPresence, OwedReport
-from southbound.wire.reports import Outcome, ReportEntry
+from southbound.nca.state import Due, Owed, OwedPresence, OwedReport, line_of
+from southbound.wire.reports import ReportEntry
 
 
 class Books:
@@ -128,5 +128,4 @@ def _effect(seq: int, debt: Owed, cluster: str, now: Now) -> Send | Announce:
 
 def _lines(report: OwedReport, now: Now) -> Iterable[ReportEntry]:
     for due in report.dues:
-        outcome = Outcome.PENDING if due.outcome is None else due.outcome
-        yield ReportEntry(due.changeset, due.key, due.revision, outcome, now.us, due.detail)
+        yield line_of(due, now.us)

@@ -19,7 +19,8 @@ from southbound.nca.books import Books
 from southbound.nca.counters import Counters, Gauges
 from southbound.nca.desired import Desired
 from southbound.nca.draft import Draft
-from southbound.nca.effects import Apply, Assign, Assignment, Effect, Persist, Resolve
+from southbound.nca.effects import Apply, Assign, Assignment, Effect, Persist, Resolve, Send
+from southbound.nca.inventory import Inventories
 from southbound.nca.ledger import Ledger
 from southbound.nca.plan import Change, Plan, ordered
 from southbound.nca.positions import Positions, Stream
@@ -56,6 +57,7 @@ class AgentCore:
         ledger = Ledger(state.owed, dues_max=settings.outbox_max, report_dues=settings.report_batch)
         resends: Retries[int] = Retries(settings.retry_first_s, settings.retry_max_s)
         self._books = Books(ledger, resends, self._draft, counters)
+        self._inventories = Inventories(host, settings)
         self._kafka_ids = dict(state.kafka_ids)
         self._progress_us = state.progress_us
         self._applying: Plan | None = None
@@ -86,6 +88,7 @@ class AgentCore:
             self._where.deadline_s(),
             self._books.deadline_s(),
             self._draft.deadline_s(),
+            self._inventories.due_s if self._may_tell_all() else None,
         )
         return min((at_s for at_s in times if at_s is not None), default=None)
 
@@ -105,6 +108,7 @@ class AgentCore:
             streams_behind=sum(stream.behind for stream in self._positions),
             owed=len(self._books),
             unresolved=self._where.unresolved,
+            reached_us=self._progress_us,
         )
 
     def is_caught_up(self) -> bool:
@@ -126,6 +130,7 @@ class AgentCore:
                 self._take_answer(event)
             case ev.Settled():
                 self._books.settled(event)
+                self._inventories.settled(event)
             case ev.Marked():
                 for address, mark in event.marks.items():
                     self._reading.marked(address, mark)
@@ -168,6 +173,7 @@ class AgentCore:
         )
         self._desired.try_again(decode_key(due.key) for due in self._books.open_dues())
         self._progress(now)
+        self._inventories.hasten(now.s)
         self._reading.changed = len(self._positions) > 0
         self._asking = True
 
@@ -232,6 +238,7 @@ class AgentCore:
             effects.append(Apply(plan))
         if self._books.has_news(now):
             effects += self._books.tell(self._where.cluster, now)
+        effects += self._tell_all(now)
         if self._reading.changed:
             self._reading.changed = False
             effects.append(Assign())
@@ -250,6 +257,25 @@ class AgentCore:
         if plan is None and self._books.is_open:
             self._books.answer(self._desired.answer)
         return plan
+
+    def _may_tell_all(self) -> bool:
+        """Tell whether what stands is all that there is, and the applier has answered."""
+        return (
+            self._applying is None
+            and not self._books.is_open
+            and self._where.cluster is not None
+            and self.is_caught_up()
+        )
+
+    def _tell_all(self, now: ev.Now) -> list[Send]:
+        if self._reading.resynced:
+            self._reading.resynced = False
+            self._inventories.hasten(now.s)
+        cluster = self._where.cluster
+        if cluster is None or not self._inventories.is_due(now.s) or not self._may_tell_all():
+            return []
+        self._counters.inventories += 1
+        return self._inventories.take(self._desired.inventory, cluster, now)
 
     def _plan(self, changes: tuple[Change, ...]) -> Plan | None:
         """Return what to apply, with every scope that the applier has never been told whole.

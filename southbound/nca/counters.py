@@ -50,6 +50,7 @@ class Counters:
     incomplete ones left behind by a handover. changesets_crowded_out: released early for space.
     snapshots: completed snapshots. snapshots_refused: those whose emptiness was not believed.
     handovers: markers followed. resyncs: explicit ones, by reason.
+    inventories: inventories told.
     vpcs_joined / vpcs_left; reports_sent / reports_resent / reports_dropped; plans: calls of the
     applier; persist_failures, assign_failures, directory_failures: attempts that will be repeated.
     """
@@ -71,6 +72,7 @@ class Counters:
     snapshots: int = 0
     snapshots_refused: int = 0
     handovers: int = 0
+    inventories: int = 0
     vpcs_joined: int = 0
     vpcs_left: int = 0
     reports_sent: int = 0
@@ -95,7 +97,8 @@ class Gauges:
     resources: entries held, deletes left out. parked, failed: of those, what waits for a reference
     and what the applier refused. held: records of incomplete changesets. streams: what is read
     (host and VPCs); streams_behind: of those, what has not reached the end of its snapshot.
-    owed: reports not acknowledged. unresolved: VPCs whose replica is not found.
+    owed: reports not acknowledged. unresolved: VPCs whose replica is not found. reached_us: when the
+    log was last reached, in microseconds since 1970; 0 before the first time.
     """
 
     resources: int = 0
@@ -106,3 +109,4 @@ class Gauges:
     streams_behind: int = 0
     owed: int = 0
     unresolved: int = 0
+    reached_us: int = 0

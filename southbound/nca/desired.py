@@ -20,11 +20,11 @@ from southbound.nca.parking import Parking, describe
 from southbound.nca.plan import Change, Plan, ordered
 from southbound.nca.retries import Retries
 from southbound.nca.revisions import Verdict, judge
-from southbound.nca.state import Due, Entry, Status
+from southbound.nca.state import Due, Entry, Status, line_of
 from southbound.resources import Op, ResourceKey, Scope, rank_of, references
 from southbound.wire.envelope import EMPTY_SPEC, decode_spec
 from southbound.wire.keys import decode_key, encode_key
-from southbound.wire.reports import Outcome
+from southbound.wire.reports import Outcome, ReportEntry
 
 _OUTCOME_OF = {
     Status.SETTLED: Outcome.APPLIED,
@@ -32,6 +32,8 @@ _OUTCOME_OF = {
     Status.FAILED: Outcome.FAILED,
     Status.LEAVING: Outcome.SUPERSEDED,
 }
+_RANK_NEEDS_MAX = rank_of("dhcp")
+"""What comes later (neighbours) is much, and no launch waits for a single one."""
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -241,8 +243,15 @@ class Desired:
         entry = self.get(key)
         if entry is None or not entry.changeset:
             return None
-        outcome = _OUTCOME_OF[entry.status]
-        return Due(entry.changeset, encode_key(key), entry.revision, outcome, entry.detail)
+        return _line(key, entry, _OUTCOME_OF[entry.status])
+
+    def inventory(self, at_us: int) -> list[ReportEntry]:
+        """Return a line, told at that time in µs, for everything that stands or is to go."""
+        return [
+            line_of(_line(key, entry, _OUTCOME_OF[entry.status]), at_us)
+            for key, entry in self
+            if entry.changeset and not (entry.op is Op.DELETE and entry.status is Status.SETTLED)
+        ]
 
     # The parts of it.
 
@@ -273,7 +282,15 @@ class Desired:
 
     def _owe(self, incoming: Incoming, outcome: Outcome | None, detail: str = "") -> None:
         entry = incoming.entry
-        due = Due(entry.changeset, incoming.wire_key, entry.revision, outcome, detail)
+        due = Due(
+            entry.changeset,
+            incoming.wire_key,
+            entry.revision,
+            outcome,
+            detail,
+            entry.op is Op.DELETE,
+            _needs(incoming.key, incoming.spec),
+        )
         self._dues.append((incoming.key, due))
 
     def _owe_as_held(self, incoming: Incoming, held: Entry) -> None:
@@ -289,9 +306,9 @@ class Desired:
             return due
         entry = self.get(key)
         if entry is None or entry.revision != due.revision:
-            return Due(due.changeset, due.key, due.revision, Outcome.SUPERSEDED)
+            return msgspec.structs.replace(due, outcome=Outcome.SUPERSEDED)
         if entry.status is Status.PARKED:
-            return Due(due.changeset, due.key, due.revision, Outcome.PENDING, entry.detail)
+            return msgspec.structs.replace(due, outcome=Outcome.PENDING, detail=entry.detail)
         return due
 
     def _deletions(self) -> dict[ResourceKey, Change]:
@@ -346,7 +363,24 @@ class Desired:
         self._parking.unpark(key)
         if entry.status is Status.PARKED:
             self._restate(key, entry, Status.SETTLED, "")
-            self._dues.append((key, Due(entry.changeset, encode_key(key), entry.revision, None)))
+            self._dues.append((key, _line(key, entry, None)))
+
+
+def _line(key: ResourceKey, entry: Entry, outcome: Outcome | None) -> Due:
+    spec = decode_spec(entry.spec) if _names_needs(key) else {}
+    detail = "" if outcome is None else entry.detail
+    deleted = entry.op is Op.DELETE
+    needs = _needs(key, spec)
+    return Due(entry.changeset, encode_key(key), entry.revision, outcome, detail, deleted, needs)
+
+
+def _names_needs(key: ResourceKey) -> bool:
+    """Tell whether somebody may wait for such a resource, and so for what it refers to."""
+    return rank_of(key.kind) <= _RANK_NEEDS_MAX
+
+
+def _needs(key: ResourceKey, spec: Mapping[str, Any]) -> tuple[bytes, ...]:
+    return tuple(map(encode_key, references(key, spec))) if _names_needs(key) else ()
 
 
 def _change(key: ResourceKey, entry: Entry, spec: Mapping[str, Any] | None) -> Change:

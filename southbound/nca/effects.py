@@ -20,7 +20,7 @@ import msgspec
 from southbound.nca.plan import Plan
 from southbound.nca.state import Transaction
 from southbound.partitioning.placement import Address
-from southbound.wire.reports import ReportEntry
+from southbound.wire.reports import Inventory, ReportEntry
 
 
 class Persist(msgspec.Struct, frozen=True):
@@ -36,11 +36,15 @@ class Apply(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Send a report to the status topic of `cluster`; feed `Settled` with `seq` when acknowledged."""
+    """Send a report to the status topic of `cluster`; feed `Settled` with `seq` when acknowledged.
+
+    `inventory`: it is a part of all that stands, and no news.
+    """
 
     seq: int
     cluster: str
     entries: tuple[ReportEntry, ...]
+    inventory: Inventory | None = None
 
 
 class Announce(msgspec.Struct, frozen=True):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import msgspec
+
 from southbound.nca.state import Due, Owed, OwedPresence, OwedReport
 from southbound.wire.reports import Outcome
 
@@ -136,4 +138,4 @@ def _filled(due: Due, answer: Answer) -> Due:
     if due.outcome is not None:
         return due
     outcome, detail = answer(due)
-    return Due(due.changeset, due.key, due.revision, outcome, detail)
+    return msgspec.structs.replace(due, outcome=outcome, detail=detail)

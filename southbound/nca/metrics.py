@@ -7,6 +7,7 @@ A value is read when it is scraped, so counting costs nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import ClassVar
@@ -52,6 +53,7 @@ _AGENT_HELP = {
     "snapshots": "snapshots completed",
     "snapshots_refused": "snapshots whose emptiness was not believed",
     "handovers": "handover markers followed",
+    "inventories": "inventories told: everything that stands on the node",
     "vpcs_joined": "VPCs followed since a port of them came",
     "vpcs_left": "VPCs left after their last port",
     "persist_failures": "transactions that the disk refused, each to be repeated",
@@ -88,6 +90,7 @@ class _DataclassCollector(Collector):
 
     prefix: ClassVar[str]
     helps: ClassVar[Mapping[str, str]]
+    told_otherwise: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self, counters: Counters | WorkerCounters, gauges: Callable[[], Gauges | WorkerGauges]
@@ -108,6 +111,8 @@ class _DataclassCollector(Collector):
         )
         gauges = self._gauges()
         for field in fields(gauges):
+            if field.name in self.told_otherwise:
+                continue
             value = getattr(gauges, field.name)
             yield GaugeMetricFamily(self._name(field.name), self._help(field.name), value)
 
@@ -123,14 +128,23 @@ class AgentCollector(_DataclassCollector):
 
     prefix = "southbound_agent_"
     helps = _AGENT_HELP
+    told_otherwise = frozenset({"reached_us"})
 
     def __init__(self, counters: Counters, gauges: Callable[[], Gauges]) -> None:
         super().__init__(counters, gauges)
         self._resyncs = counters.resyncs
+        self._stands = gauges
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it stands."""
         yield from super().collect()
+        age = GaugeMetricFamily(
+            self._name("position_age_seconds"), "since the log was last reached, whatever it held"
+        )
+        reached_us = self._stands().reached_us
+        if reached_us:
+            age.add_metric([], max(time.time() - reached_us / 1e6, 0.0))
+        yield age
         resyncs = CounterMetricFamily(
             self._name("resyncs"), "streams read anew from their beginning", labels=["reason"]
         )

@@ -35,8 +35,8 @@ class Reading:
     """Takes batches apart, and keeps `positions`, `holding` and `desired` in step with them.
 
     `changed` tells that other partitions, or other positions, are to be read from now on; `moved`
-    gathers the streams that a marker has moved; `sent_us` the sending times of what became desired.
-    Whoever reads these three resets them.
+    gathers the streams that a marker has moved; `sent_us` the sending times of what became desired;
+    `resynced` tells that a stream is read anew. Whoever reads these resets them.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Reading:
         self.changed = False
         self.moved: list[Stream] = []
         self.sent_us: list[int] = []
+        self.resynced = False
 
     def batch(self, batch: Batch) -> None:
         """Take a batch."""
@@ -96,6 +97,7 @@ class Reading:
     def resync(self, stream: Stream, reason: Reason) -> None:
         """Read a stream's snapshot and compare it with what is held; never silent."""
         self._counters.resync(reason.value)
+        self.resynced = True
         self.enter(stream, stream.placement, reason)
 
     def enter(self, stream: Stream, placement: Placement, reason: Reason) -> None:

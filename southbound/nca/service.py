@@ -445,7 +445,7 @@ class Agent:
         if cluster is None:
             self._acks.append((effect.seq, False))
             return
-        report = Report(self.host, _now().us, effect.entries)
+        report = Report(self.host, _now().us, effect.entries, effect.inventory)
         self._parts.reporter.report(
             cluster, self.host, encode_report(report), self._told(effect.seq)
         )

@@ -14,7 +14,7 @@ import msgspec
 from southbound.partitioning.placement import Placement
 from southbound.partitioning.topology import Topology
 from southbound.resources import Op, ResourceKey, Scope
-from southbound.wire.reports import Outcome
+from southbound.wire.reports import Outcome, ReportEntry
 
 
 class Status(enum.IntEnum):
@@ -56,13 +56,26 @@ class StreamState(msgspec.Struct, frozen=True):
 
 
 class Due(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One line of a report. `outcome` is None until the applier has answered."""
+    """One line of a report. `outcome` is None until the applier has answered.
+
+    `deleted` and `needs` as in `wire.reports.ReportEntry`.
+    """
 
     changeset: str
     key: bytes
     revision: int
     outcome: Outcome | None
     detail: str = ""
+    deleted: bool = False
+    needs: tuple[bytes, ...] = ()
+
+
+def line_of(due: Due, at_us: int) -> ReportEntry:
+    """Return a line as it is told at that time, in microseconds since 1970."""
+    outcome = Outcome.PENDING if due.outcome is None else due.outcome
+    return ReportEntry(
+        due.changeset, due.key, due.revision, outcome, at_us, due.detail, due.deleted, due.needs
+    )
 
 
 class OwedReport(msgspec.Struct, frozen=True, array_like=True, tag=0):

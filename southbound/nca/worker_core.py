@@ -418,8 +418,9 @@ class WorkerCore:
 
 def _lines(held: _Held, outcome: Outcome, now: Now, detail: str = "") -> list[ReportEntry]:
     """Return a report's line for each changeset that is concerned."""
+    revision, deleted = held.entry.revision, held.entry.op is Op.DELETE
     return [
-        ReportEntry(changeset, held.wire_key, held.entry.revision, outcome, now.us, detail)
+        ReportEntry(changeset, held.wire_key, revision, outcome, now.us, detail, deleted)
         for changeset in (held.entry.changeset, *held.also)
         if changeset
     ]

@@ -2,7 +2,8 @@
 
 The rule: a report names what was published (changeset, resource, revision) and what became of it
 on one host, so a sender can settle its receipt from it alone. Reports are small, batched, and
-behind the same version byte as every other value.
+behind the same version byte as every other value. Fields that say nothing are left off at the end of
+an array, so what older readers know keeps its bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class ReportEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One resource's outcome.
 
     `key` is the record key; `detail` says why it failed or what it waits for; `at_us` is when, in
-    microseconds since 1970.
+    microseconds since 1970. `deleted`: the revision is a delete. `needs`: the record keys that it
+    refers to; empty for a delete, and for kinds that nobody waits for.
     """
 
     changeset: str
@@ -41,6 +43,8 @@ class ReportEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     outcome: Outcome
     at_us: int
     detail: str = ""
+    deleted: bool = False
+    needs: tuple[bytes, ...] = ()
 
     @property
     def resource(self) -> ResourceKey:
@@ -48,12 +52,27 @@ class ReportEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return decode_key(self.key)
 
 
+class Inventory(msgspec.Struct, frozen=True, array_like=True):
+    """Says that the entries beside it are part `index` of `count` of all that the host has.
+
+    `taken_us`: when it was taken; the same in all parts. What no part names is not on the host.
+    """
+
+    taken_us: int
+    index: int
+    count: int
+
+
 class Report(msgspec.Struct, frozen=True, array_like=True):
-    """What one host tells in one record of the status topic; its key is the host's id."""
+    """What one host tells in one record of the status topic; its key is the host's id.
+
+    `inventory`: the entries are not news, but a part of everything that stands.
+    """
 
     host: str
     sent_us: int
     entries: tuple[ReportEntry, ...]
+    inventory: Inventory | None = None
 
 
 class Presence(msgspec.Struct, frozen=True, array_like=True):
@@ -76,7 +95,18 @@ def report_entry(
 
 def encode_report(report: Report) -> bytes:
     """Return a status record's value."""
-    return _VERSION_BYTE + _encoder.encode(report)
+    fields: tuple[object, ...] = (report.host, report.sent_us, [*map(_spoken, report.entries)])
+    if report.inventory is not None:
+        fields += (report.inventory,)
+    return _VERSION_BYTE + _encoder.encode(fields)
+
+
+def _spoken(entry: ReportEntry) -> tuple[object, ...]:
+    """Return the fields of an entry without those at the end that say nothing."""
+    fields = msgspec.structs.astuple(entry)
+    if entry.needs:
+        return fields
+    return fields[:7] if entry.deleted else fields[:6]
 
 
 def decode_report(data: bytes) -> Report:
@@ -84,9 +114,13 @@ def decode_report(data: bytes) -> Report:
     if data[:1] != _VERSION_BYTE:
         raise WireError(f"unknown wire version {data[0]}" if data else "empty value")
     try:
-        return _report_decoder.decode(memoryview(data)[1:])
+        report = _report_decoder.decode(memoryview(data)[1:])
     except (msgspec.MsgspecError, ValueError) as error:
         raise WireError(f"malformed report: {error}") from error
+    part = report.inventory
+    if part is not None and not 0 <= part.index < part.count:
+        raise WireError(f"inventory part {part.index} is not below {part.count}")
+    return report
 
 
 def interest_key(vpc: str, host: str) -> bytes:

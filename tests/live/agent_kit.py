@@ -244,8 +244,10 @@ class Kit:
         return [
             entry
             for key, value in self.read_topic(cluster, STATUS_TOPIC)
-            if key == host.encode() and value is not None
-            for entry in decode_report(value).entries
+            if key == host.encode()
+            and value is not None
+            and (report := decode_report(value)).inventory is None
+            for entry in report.entries
         ]
 
     def read_topic(self, cluster: str, topic: str) -> list[tuple[bytes, bytes | None]]:

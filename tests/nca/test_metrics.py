@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import fields
 
 import pytest
@@ -27,7 +28,9 @@ def test_an_agents_numbers_have_their_names() -> None:
     counters.resync("long_absence")
     counters.lag.observe(0.004)
     counters.lag.observe(400)
-    text = scrape(AgentCollector(counters, lambda: Gauges(parked=2)))
+    reached_us = time.time_ns() // 1_000 - 90_000_000
+    gauges = Gauges(parked=2, reached_us=reached_us)
+    text = scrape(AgentCollector(counters, lambda: gauges))
     assert "southbound_agent_records_own_total 7.0" in text
     assert "southbound_agent_parked 2.0" in text
     assert 'southbound_agent_resyncs_total{reason="long_absence"} 1.0' in text
@@ -37,6 +40,9 @@ def test_an_agents_numbers_have_their_names() -> None:
     assert "southbound_agent_apply_lag_seconds_count 2.0" in text
     assert "southbound_agent_apply_lag_seconds_sum 400.004" in text
     assert 'host="' not in text
+    age_s = float(text.partition("\nsouthbound_agent_position_age_seconds ")[2].split()[0])
+    assert 90 <= age_s < 120
+    assert "reached_us" not in text
 
 
 def test_a_workers_numbers_have_their_names() -> None:
@@ -60,6 +66,7 @@ def test_every_number_is_explained(
 ) -> None:
     """A field without a help text is one that no operator can read; a text without field is stale."""
     names = {field.name for kind in kinds for field in fields(kind)} - {"lag", "resyncs"}
+    names -= collector.told_otherwise
     assert names <= set(collector.helps)
     shared = set(AgentCollector.helps) & set(WorkerCollector.helps)
     assert set(collector.helps) - shared <= names | {"resyncs"}

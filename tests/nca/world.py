@@ -25,7 +25,7 @@ from southbound.settings import AgentSettings
 from southbound.wire.control import Marker, Seal, encode_control
 from southbound.wire.envelope import FLAG_COPIED
 from southbound.wire.keys import encode_key, handover_key, seal_key
-from southbound.wire.reports import Outcome, ReportEntry
+from southbound.wire.reports import Inventory, Outcome, ReportEntry
 from tests.nca.records import Place, Put, value_of
 
 HOST = "h1"
@@ -75,6 +75,7 @@ class World:
         self.topology: Topology = TOPOLOGY
         self.directory_is_up = True
         self.told: list[ReportEntry] = []
+        self.inventories: list[ef.Send] = []
         self.words: list[tuple[str, str, bool]] = []
         self.asked: list[tuple[str, ...]] = []
         self.unsettled: list[int] = []
@@ -238,6 +239,9 @@ class World:
                 failures = self.node.apply(effect.plan)
                 self.on_plan(effect.plan)
                 self._feed(ev.Applied(self.now, failures))
+            case ef.Send(inventory=Inventory()):
+                self.inventories.append(effect)
+                self.unsettled.append(effect.seq)
             case ef.Send():
                 self.told.extend(effect.entries)
                 self.unsettled.append(effect.seq)
