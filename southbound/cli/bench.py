@@ -32,11 +32,6 @@ Scale = Annotated[
 _RESULTS = Path("bench")
 
 
-@app.callback()
-def _bench() -> None:
-    """Keep verbs apart even while there is one."""
-
-
 @app.command(cls=Verb)
 def publish(
     ctx: typer.Context,
@@ -67,6 +62,29 @@ def publish(
     stage = StageSettings(clusters=clusters, layout=LayoutSettings(host=size), state_dir=state_dir)
     with staged(stage, say) as running:
         result = run_publish(running.directory, bench, progress=say)
+        report(session_of(ctx), result, running.redis_url)
+
+
+@app.command(cls=Verb)
+def directory(
+    ctx: typer.Context,
+    hosts: Annotated[int, typer.Option(min=1, help="Hosts to be placed.")] = 1_000_000,
+    topics: Annotated[int, typer.Option(min=1, help="Topics of each pool.")] = 200,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 50,
+    clusters: Clusters = 3,
+    scale: Scale = 1.0,
+    state_dir: StateDir = None,
+) -> None:
+    """Hosts placed, looked up, compared and rebuilt, beside bare redis-py with the same rows."""
+    from southbound.bench.directory import DirectoryBench, run_directory
+    from southbound.bench.stage import StageSettings, staged
+
+    count = max(1, round(hosts * scale))
+    bench = DirectoryBench(
+        hosts=count, singles=min(20_000, count), topics=topics, partitions=partitions
+    )
+    with staged(StageSettings(clusters=clusters, state_dir=state_dir), say) as running:
+        result = run_directory(running.directory, running.redis_url, bench, progress=say)
         report(session_of(ctx), result, running.redis_url)
 
 
