@@ -10,7 +10,7 @@ whatever order they come and whether or not it is known by then who is expected.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -137,15 +137,16 @@ class _Part:
         told[entry.key] = _Told(verdict, host, entry.detail)
         return name
 
-    def review(self, name: str) -> None:
-        """Draw the conclusion of what one host told."""
+    def review(self, name: str) -> bool:
+        """Draw the conclusion of what one host told; return whether it has settled this part."""
         if not self._has_settled(name):
-            return
+            return False
         self.unsettled.discard(name)
         verdicts = {told.verdict for told in self.told[name].values()}
         if verdicts <= _FINAL and name != _ANY_WORKER:
             self.final[name] = _Verdict.SUPERSEDED in verdicts
             del self.told[name]
+        return True
 
     def standings(self) -> Iterator[_Standing]:
         """Yield what stands for each host; a host may come several times."""
@@ -222,16 +223,21 @@ class Watch:
         return all(part.is_final for part in self.parts.values())
 
 
+OnHost = Callable[[Watch, Report], None]
+
+
 class TrackerCore:
     """Watches by record key. At most `tracked_max` are kept; `overflow` tells which fell out.
 
     A watch that settled with failures is listened to further, while there is room, since an agent
-    tries again. For one thread at a time.
+    tries again. `on_host` is called when a report makes a host settle a part, or settle it better
+    than before. For one thread at a time.
     """
 
-    def __init__(self, tracked_max: int) -> None:
+    def __init__(self, tracked_max: int, on_host: OnHost | None = None) -> None:
         assert tracked_max > 0
         self._tracked_max = tracked_max
+        self._on_host = on_host
         self._open: dict[Watch, None] = {}
         self._ended: dict[Watch, None] = {}
         self._by_key: dict[bytes, dict[_Part, None]] = {}
@@ -254,6 +260,14 @@ class TrackerCore:
             for key in part.revisions:
                 self._by_key.setdefault(key, {})[part] = None
         return watch
+
+    def __contains__(self, watch: object) -> bool:
+        """Tell whether a watch is kept: it is open, or what stands for it may still change."""
+        return watch in self._open or watch in self._ended
+
+    def is_open(self, watch: Watch) -> bool:
+        """Tell whether some host that must has not settled everything."""
+        return watch in self._open
 
     def overflow(self) -> list[Watch]:
         """Drop what is too many, settled ones first, then the oldest; return those still open."""
@@ -279,7 +293,8 @@ class TrackerCore:
                 if name is not None:
                     touched[part, name] = None
         for part, name in touched:
-            part.review(name)
+            if part.review(name) and self._on_host is not None:
+                self._on_host(part.watch, report)
         watches = dict.fromkeys(part.watch for part, _ in touched)
         return [watch for watch in watches if self._conclude(watch)]
 
