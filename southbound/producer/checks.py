@@ -23,7 +23,7 @@ from southbound.resources import (
     vpc_of_port,
 )
 from southbound.wire.envelope import EMPTY_SPEC, RECORD_BYTES_MAX, encode_spec
-from southbound.wire.keys import RESERVED, encode_key, id_problem
+from southbound.wire.keys import RESERVED, id_problem, record_key
 
 SpecJudge = Callable[[str, Mapping[str, Any], str], list[Fault]]
 """Says what is wrong with the spec of a kind, given the place to name."""
@@ -75,8 +75,9 @@ def _faults(resource: Resource, index: int, judge_spec: SpecJudge | None) -> lis
             faults.append(Fault(place, resource.spec, "must be empty in a delete"))
     elif judge_spec is not None and resource.kind in KINDS:
         found = judge_spec(resource.kind, resource.spec, "spec")
-        at = f"resources[{index}]."
-        faults.extend([Fault(at + one.place, one.value, one.problem) for one in found])
+        if found:
+            at = f"resources[{index}]."
+            faults.extend([Fault(at + one.place, one.value, one.problem) for one in found])
     return faults
 
 
@@ -119,23 +120,23 @@ def _identity_faults(resource: Resource, place: str) -> list[Fault]:
 
 def _parcel(changeset: str, scope: Scope, part: Sequence[Resource], sent_us: int) -> Parcel:
     records = tuple([_record(resource, changeset) for resource in part])
-    vpcs = tuple(_vpcs(part)) if scope.cls is ScopeClass.HOST else ()
+    vpcs = _vpcs(part) if scope.cls is ScopeClass.HOST else ()
     return Parcel(scope, changeset, records, sent_us, vpcs)
 
 
-def _vpcs(part: Sequence[Resource]) -> dict[str, None]:
+def _vpcs(part: Sequence[Resource]) -> tuple[str, ...]:
     """Return the VPCs of a host's new or changed ports, each once."""
-    found: dict[str, None] = {}
+    found: tuple[str, ...] = ()
     for resource in part:
         if resource.kind == PORT and resource.op is Op.UPSERT:
             vpc = vpc_of_port(resource.spec)
-            if vpc is not None:
-                found[vpc] = None
+            if vpc is not None and vpc not in found:
+                found += (vpc,)
     return found
 
 
 def _record(resource: Resource, changeset: str) -> Record:
-    key = encode_key(resource.key)
+    key = record_key(resource.scope, resource.kind, resource.id)
     spec = EMPTY_SPEC
     if resource.op is Op.UPSERT:
         try:

@@ -3,17 +3,17 @@
 The rule: one callback serves a whole group and only counts; who failed is looked up when something
 has. Topics are spread over several producers of a cluster, since one that has touched ten thousand
 partitions walks them all at each wake-up, and records are sent in the order of their slots, since
-neighbours in a slot share a request. Two producers keep no order between them: while a part of a
-scope is under way, those that follow it take the same way out.
+neighbours in a slot share a request. Two producers keep no order between them: while anything for a
+slot is under way, what follows takes the same way out.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,12 +23,9 @@ from southbound.partitioning.placement import Address
 from southbound.partitioning.topology import Topology
 from southbound.producer.core import Parcel, Record, unsent
 from southbound.producer.outlets import Outlet, Outlets
-from southbound.resources import Scope
 from southbound.settings import PublisherSettings
 from southbound.wire.envelope import Envelope, encode
 
-_LOCKED_MAX = 2_000
-"""How many parts are gone through without letting another thread in."""
 _TOPICS_MAX = 1 << 24
 _PARTITIONS_MAX = 1 << 24
 _UNKNOWN = frozenset(
@@ -43,27 +40,35 @@ _UNKNOWN = frozenset(
 )
 
 
-_Item = TypeVar("_Item")
-
-
 class Unit(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """What one address gets of one part.
+    """What one address gets of parts that take the same route.
 
     `order`: by it units are sent, those of one producer, topic and partition side by side. `only`:
-    index of the one record that the address gets, or None for all of them.
+    index of the one record that the address gets, or None for all of each part. `is_whole`: no other
+    address gets anything of these parts.
     """
 
     order: int
     outlet: Outlet
     keeper: str
     address: Address
-    parcel: Parcel
+    parcels: Sequence[Parcel]
     only: int | None
+    is_whole: bool
 
     @property
     def records(self) -> int:
         """How many records the address gets."""
-        return len(self.parcel.records) if self.only is None else 1
+        if self.only is not None:
+            return 1
+        return sum([len(parcel.records) for parcel in self.parcels])
+
+
+class UnderWay(msgspec.Struct):
+    """Units on their way to one slot, and by which way they all went."""
+
+    bulk: bool
+    units: int
 
 
 class Way(NamedTuple):
@@ -74,21 +79,26 @@ class Way(NamedTuple):
 
 
 class Group:
-    """Records sent through one producer for parts kept by one cluster.
+    """Units sent through one producer for parts kept by one cluster.
 
-    `failures`: by record key, what became of those that were not acknowledged.
+    `failures`: by record key, what became of those that were not acknowledged. `is_whole`: nothing
+    of these parts is in another group.
     """
 
-    def __init__(
-        self, keeper: str, parcels: Sequence[Parcel], records: int, done: Callable[[Group], None]
-    ) -> None:
+    def __init__(self, keeper: str, units: Sequence[Unit], done: Callable[[Group], None]) -> None:
         self.keeper = keeper
-        self.parcels = parcels
+        self.units = units
+        self.is_whole = all(unit.is_whole for unit in units)
         self.failures: dict[bytes, EdgeError] = {}
-        self._open = records
+        self._open = sum([unit.records for unit in units])
         self._answered = 0
         self._done = done
         self._ending = threading.Lock()
+
+    def parcels(self) -> Iterator[Parcel]:
+        """Yield the parts, each as often as a unit of the group holds it."""
+        for unit in self.units:
+            yield from unit.parcels
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
         """Take one delivery report; those of one group come on one thread at a time."""
@@ -139,73 +149,84 @@ class Delivery:
         self._outlets = {bulk: Outlets(settings, bulk=bulk) for bulk in (False, True)}
         self._ways: dict[bool, dict[str, Way]] = {False: {}, True: {}}
         self._topics: dict[tuple[str, bool], int] = {}
-        self._under_way: dict[Scope, tuple[Parcel, bool]] = {}
+        self._under_way: dict[tuple[str, int], UnderWay] = {}
 
     def send(self, parcels: Sequence[Parcel], *, bulk: bool) -> None:
         """Send parts to the addresses of their routes that were not sent to yet.
 
         Each part's `awaited` is set before the first record leaves. `bulk`: by which way out, where
-        no part of the same scope is under way.
+        nothing is under way to the same slot.
         """
         units: list[Unit] = []
-        pieces = [parcels] if len(parcels) == 1 else list(_pieces(parcels, _LOCKED_MAX))
-        for piece in pieces:
+        for those in _by_route(parcels):
             with self._lock:
-                for parcel in piece:
-                    self._add_units(parcel, units, bulk=bulk)
+                self._add_units(those, units, bulk=bulk)
         units.sort(key=attrgetter("order"))
-        for (outlet, keeper), those in _gathered(units).items():
-            for some in _pieces(those, self._settings.group_records if bulk else 1):
+        records_max = self._settings.group_records if bulk else 1
+        for (outlet, keeper), gathered in _gathered(units).items():
+            for some in _pieces(gathered, records_max):
                 self._send_group(outlet, keeper, some)
         for outlets in self._outlets.values():
             outlets.sent()
-
-    def settled(self, parcels: Sequence[Parcel]) -> None:
-        """Forget parts that are no longer under way."""
-        under_way = self._under_way
-        for piece in _pieces(parcels, _LOCKED_MAX):
-            with self._lock:
-                for parcel in piece:
-                    last = under_way.get(parcel.scope)
-                    if last is not None and last[0] is parcel:
-                        del under_way[parcel.scope]
 
     def close(self, timeout_s: float) -> None:
         """Send what is queued, for as long as given; the rest is unknown then."""
         for outlets in self._outlets.values():
             outlets.close(timeout_s)
 
-    def _add_units(self, parcel: Parcel, units: list[Unit], *, bulk: bool) -> None:
-        """Add what each new address of a part's route gets. The lock is held."""
-        last = self._under_way.get(parcel.scope)
-        if last is not None:
-            bulk = last[1]
-        self._under_way[parcel.scope] = (parcel, bulk)
-        route = parcel.route
+    def _add_units(self, parcels: Sequence[Parcel], units: list[Unit], *, bulk: bool) -> None:
+        """Add what each new address of a route gets of the parts that take it. The lock is held."""
+        first = parcels[0]
+        route = first.route
         assert route is not None
         is_public = route.fence is None
-        addresses = route.addresses if is_public or not parcel.sent else unsent(parcel, route)
-        ways, keeper = self._ways[bulk], route.keeper
+        addresses = route.addresses if is_public or not first.sent else unsent(first, route)
+        sent, awaited = (*first.sent, route), len(addresses)
+        for parcel in parcels:
+            parcel.sent, parcel.awaited = sent, awaited
         for index, address in enumerate(addresses):
-            way = ways.get(address.topic) or self._new_way(address, bulk=bulk)
-            only = index if is_public else None
+            way = self._way(address, bulk=bulk)
             order = way.order + address.partition
-            units.append(Unit(order, way.outlet, keeper, address, parcel, only))
-        parcel.sent += (route,)
-        parcel.awaited = len(addresses)
+            only = index if is_public else None
+            units.append(
+                Unit(order, way.outlet, route.keeper, address, parcels, only, awaited == 1)
+            )
 
     def _send_group(self, outlet: Outlet, keeper: str, units: Sequence[Unit]) -> None:
-        records = sum([unit.records for unit in units])
-        group = Group(keeper, [unit.parcel for unit in units], records, self._done)
+        group = Group(keeper, units, self._ended)
         for unit in units:
-            parcel, address = unit.parcel, unit.address
-            numbers = range(len(parcel.records)) if unit.only is None else (unit.only,)
-            for number in numbers:
-                record = parcel.records[number]
-                value = _value(parcel, number, record)
-                refused = outlet.produce(address.topic, value, record.key, address.partition, group)
-                if refused is not None:
-                    group.refuse(record.key, refused)
+            topic, partition = unit.address.topic, unit.address.partition
+            for parcel in unit.parcels:
+                numbers = range(len(parcel.records)) if unit.only is None else (unit.only,)
+                for number in numbers:
+                    record = parcel.records[number]
+                    value = _value(parcel, number, record)
+                    refused = outlet.produce(topic, value, record.key, partition, group)
+                    if refused is not None:
+                        group.refuse(record.key, refused)
+
+    def _ended(self, group: Group) -> None:
+        """Forget what is no longer under way, and hand the group on."""
+        under_way = self._under_way
+        with self._lock:
+            for unit in group.units:
+                slot = (unit.address.topic, unit.address.partition)
+                there = under_way[slot]
+                there.units -= 1
+                if not there.units:
+                    del under_way[slot]
+        self._done(group)
+
+    def _way(self, address: Address, *, bulk: bool) -> Way:
+        """Return the way to a slot that what is under way there took. The lock is held."""
+        slot = (address.topic, address.partition)
+        there = self._under_way.get(slot)
+        if there is None:
+            self._under_way[slot] = UnderWay(bulk, 1)
+        else:
+            there.units += 1
+            bulk = there.bulk
+        return self._ways[bulk].get(address.topic) or self._new_way(address, bulk=bulk)
 
     def _new_way(self, address: Address, *, bulk: bool) -> Way:
         """Give a topic an outlet: those of a cluster take its topics in turn. The lock is held."""
@@ -225,8 +246,38 @@ class Delivery:
         return max(1, math.ceil(slots / self._settings.partitions_per_producer))
 
 
-def _pieces(items: Sequence[_Item], size: int) -> Iterable[Sequence[_Item]]:
-    return (items[first : first + size] for first in range(0, len(items), size))
+def _by_route(parcels: Sequence[Parcel]) -> Iterable[Sequence[Parcel]]:
+    """Put together the parts that go out for the first time, whole, on one and the same route."""
+    if len(parcels) == 1:
+        return [parcels]
+    alone: list[Sequence[Parcel]] = []
+    shared: dict[int, list[Parcel]] = {}
+    for parcel in parcels:
+        route = parcel.route
+        assert route is not None
+        if parcel.sent or route.fence is None:
+            alone.append([parcel])
+            continue
+        those = shared.get(id(route))
+        if those is None:
+            shared[id(route)] = [parcel]
+        else:
+            those.append(parcel)
+    return [*shared.values(), *alone]
+
+
+def _pieces(units: Iterable[Unit], records_max: int) -> Iterable[list[Unit]]:
+    """Cut units, in their order, into groups that end where they reach so many records."""
+    piece: list[Unit] = []
+    records = 0
+    for unit in units:
+        piece.append(unit)
+        records += unit.records
+        if records >= records_max:
+            yield piece
+            piece, records = [], 0
+    if piece:
+        yield piece
 
 
 def _gathered(units: Iterable[Unit]) -> dict[tuple[Outlet, str], list[Unit]]:

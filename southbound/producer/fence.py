@@ -22,7 +22,7 @@ from southbound.errors import (
     WireError,
 )
 from southbound.partitioning.topology import Cluster, Topology
-from southbound.producer.core import Parcel, Route, judge
+from southbound.producer.core import Parcel, Route, Standing, judge
 from southbound.producer.delivery import Group
 from southbound.resources import Scope
 from southbound.settings import PublisherSettings
@@ -94,7 +94,13 @@ class Fencer:
                 ready.append(one)
                 continue
             failures = one.failures
-            for parcel in one.parcels:
+            if one.is_whole and not failures:
+                whole = list(one.parcels())
+                for parcel in whole:
+                    parcel.awaited = 0
+                ready += whole
+                continue
+            for parcel in one.parcels():
                 parcel.awaited -= 1
                 if failures and parcel.error is None:
                     parcel.error = _first_failure(parcel, failures)
@@ -118,11 +124,16 @@ class Fencer:
             for parcel in fenced:
                 parcel.fail(unknown)
             self._settle(fenced)
-            parcels = [one for one in parcels if one.standing.value == "open"]
-        settled: list[Parcel] = []
+            parcels = [one for one in parcels if one.standing is Standing.OPEN]
+        settled: Sequence[Parcel] = []
         turned: list[Parcel] = []
-        for parcel in parcels:
-            (turned if self._is_turned(parcel) else settled).append(parcel)
+        if len(self._tail):
+            turned = [one for one in parcels if self._is_turned(one)]
+            settled = [one for one in parcels if one.standing is not Standing.OPEN]
+        else:
+            for parcel in parcels:
+                parcel.accept()
+            settled = parcels
         if settled:
             self._settle(settled)
         if turned:
@@ -135,7 +146,7 @@ class Fencer:
             parcel.accept()
             return False
         try:
-            entry = self._tail.entry(parcel.scope) if len(self._tail) else None
+            entry = self._tail.entry(parcel.scope)
             route = judge(parcel, entry, self._topology())
         except (WireError, PlanError) as error:
             parcel.fail(_lost(parcel, error))

@@ -260,7 +260,6 @@ class Publisher:
             self.counters.failed += len(errors) - unknown
             for sent_us, count in accepted.items():
                 self.counters.took(max(0.0, (now_us - sent_us) / 1e6), count)
-        self._delivery.settled(parcels)
         settle(parcels, self._receipts_lock)
         self._buffer.give(sum([len(parcel.records) for parcel in parcels]))
 

@@ -244,10 +244,18 @@ def is_settled(parcel: Parcel) -> bool:
 def settle(parcels: Iterable[Parcel], lock: threading.Lock) -> None:
     """Tell the owners of parts with a verdict. `lock` is the one of their receipts."""
     owners: dict[Owner, int] = {}
+    last: Owner | None = None
+    run = 0
     with lock:
         for parcel in parcels:
             owner, parcel.owner = parcel.owner, None
-            if owner is not None:
-                owners[owner] = owners.get(owner, 0) + 1
+            if owner is last:
+                run += 1
+                continue
+            if last is not None:
+                owners[last] = owners.get(last, 0) + run
+            last, run = owner, 1
+    if last is not None:
+        owners[last] = owners.get(last, 0) + run
     for owner, parts in owners.items():
         owner.settle(parts)

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from southbound.directory import Directory
 from southbound.errors import SouthboundError, UnknownScope
-from southbound.partitioning.placement import VpcPlacement
-from southbound.producer.core import Parcel, Route, route_host, route_public, route_vpc
+from southbound.partitioning.placement import Placement, VpcPlacement
+from southbound.partitioning.topology import Topology
+from southbound.producer.core import Parcel, Route, route_public, route_vpc
+from southbound.producer.routes import HostRoutes
 from southbound.resources import Scope, ScopeClass
 from southbound.wire.keys import decode_key
+
+_ROUTES_MAX = 300_000
 
 
 class Presence(Protocol):
@@ -49,6 +53,7 @@ class Resolver:
         # Bounded by the publisher's buffer: every part here has room in it.
         self._waiting: list[Parcel] = []
         self._busy: Counter[Scope] = Counter()
+        self._routes = HostRoutes(_ROUTES_MAX)
         self._present: set[tuple[str, str]] = set()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="southbound-resolve", daemon=True)
@@ -72,42 +77,47 @@ class Resolver:
                 self._busy[parcel.scope] += 1
             self._changed.notify()
 
-    def try_route(self, parcels: Iterable[Parcel]) -> tuple[list[Parcel], list[Parcel]]:
+    def try_route(self, parcels: Sequence[Parcel]) -> tuple[list[Parcel], list[Parcel]]:
         """Route what can be routed from memory alone; return (routed, the rest)."""
-        fresh: list[Parcel] = []
-        rest: list[Parcel] = []
-        for parcel in parcels:
-            busy = self._busy and self._busy.get(parcel.scope)
-            (rest if busy else fresh).append(parcel)
-        hosts = self._directory.known_hosts(
-            one.scope.id for one in fresh if one.scope.cls is ScopeClass.HOST
-        )
-        vpcs = self._directory.known_vpcs(
-            one.scope.id for one in fresh if one.scope.cls is ScopeClass.VPC
-        )
+        busy = self._busy
+        hosts = self._directory.known_hosts(_ids(parcels, ScopeClass.HOST))
+        vpcs = self._directory.known_vpcs(_ids(parcels, ScopeClass.VPC))
         topology = self._directory.topology
         routed: list[Parcel] = []
-        for parcel in fresh:
-            cls, id = parcel.scope
-            if cls is ScopeClass.HOST and (placement := hosts.get(id)) is not None:
-                route: Route | None = route_host(id, placement, topology)
-                assert route is not None
-                if not self._all_present(parcel, route.keeper):
-                    route = None
-            elif cls is ScopeClass.VPC and (replicas := vpcs.get(id)) is not None:
-                route = route_vpc(id, replicas, topology)
-            else:
-                route = self._known_public(parcel)
+        rest: list[Parcel] = []
+        for parcel in parcels:
+            route: Route | None = None
+            if not busy or not busy.get(parcel.scope):
+                route = self._known(parcel, hosts, vpcs, topology)
             parcel.route = route
             (rest if route is None else routed).append(parcel)
         return routed, rest
 
-    def _all_present(self, parcel: Parcel, cluster: str) -> bool:
-        return all((vpc, cluster) in self._present for vpc in parcel.vpcs)
+    def _known(
+        self,
+        parcel: Parcel,
+        hosts: Mapping[str, Placement],
+        vpcs: Mapping[str, VpcPlacement],
+        topology: Topology,
+    ) -> Route | None:
+        cls, id = parcel.scope
+        if cls is ScopeClass.HOST:
+            placement = hosts.get(id)
+            if placement is None:
+                return None
+            route = self._routes.of_host(id, placement, topology)
+            for vpc in parcel.vpcs:
+                if (vpc, route.fence) not in self._present:
+                    return None
+            return route
+        if cls is ScopeClass.VPC:
+            replicas = vpcs.get(id)
+            if replicas is None:
+                return None
+            return route_vpc(id, replicas, topology)
+        return self._known_public(parcel)
 
     def _known_public(self, parcel: Parcel) -> Route | None:
-        if parcel.scope.cls is not ScopeClass.PUBLIC:
-            return None
         keys = [decode_key(record.key) for record in parcel.records]
         partitions = [self._directory.known_publics(key.kind, [key.id]).get(key.id) for key in keys]
         known = [partition for partition in partitions if partition is not None]
@@ -178,7 +188,7 @@ class Resolver:
             if host not in found:
                 parcel.error = UnknownScope("host", host, "register it first")
                 continue
-            parcel.route = route_host(host, found[host], topology)
+            parcel.route = self._routes.of_host(host, found[host], topology)
         self._make_present([one for one in parcels if one.error is None])
 
     def _make_present(self, parcels: Sequence[Parcel]) -> None:
@@ -214,3 +224,7 @@ class Resolver:
             those = keys[parcel]
             partitions = [found[key.kind][key.id] for key in those]
             parcel.route = route_public([key.kind for key in those], partitions, topology)
+
+
+def _ids(parcels: Iterable[Parcel], cls: ScopeClass) -> list[str]:
+    return [one.scope.id for one in parcels if one.scope.cls is cls]

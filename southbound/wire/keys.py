@@ -55,7 +55,12 @@ def scope_prefix(scope: Scope) -> bytes:
 
 def encode_key(key: ResourceKey) -> bytes:
     """Return the record key. The parts are taken as valid; check them where they come in."""
-    (cls, scope_id), kind, id = key
+    return record_key(*key)
+
+
+def record_key(scope: Scope, kind: str, id: str) -> bytes:
+    """Return the record key of a resource whose identity is given in parts."""
+    cls, scope_id = scope
     if cls is ScopeClass.PUBLIC:
         return f"p\x1f{kind}\x1f{id}".encode()
     return f"{_LETTER[cls]}\x1f{scope_id}\x1f{kind}\x1f{id}".encode()
