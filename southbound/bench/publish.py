@@ -4,7 +4,8 @@ The rule: both sides run on the same servers, in turns, with their clients conne
 metadata known, and every record carries a revision of its own run. The bare loop gets what the
 publisher works out as a gift: records encoded beforehand, slots computed, in the publisher's order,
 over as many producers with the same settings; it only produces, counts delivery reports and looks at
-no fence. The naive loop is what one writes first: one producer a cluster, in the order of the input.
+no fence. Beside it stands the same loop that encodes each record itself, as any sender must, and the
+naive loop, which is what one writes first: one producer a cluster, in the order of the input.
 """
 
 from __future__ import annotations
@@ -70,6 +71,24 @@ class Sent(NamedTuple):
     value: bytes
 
 
+class Unencoded(NamedTuple):
+    """One record that is still to be encoded."""
+
+    cluster: str
+    producer: int
+    topic: str
+    partition: int
+    changeset: Changeset
+    epoch: int
+
+    def encoded(self) -> Sent:
+        """Return it ready to be sent."""
+        cluster, producer, topic, partition, changeset, epoch = self
+        resource = changeset.resources[0]
+        value = _value(changeset, resource, epoch)
+        return Sent(cluster, producer, topic, partition, encode_key(resource.key), value)
+
+
 class Run(NamedTuple):
     """One run: how long, and how much of it this process computed."""
 
@@ -90,27 +109,37 @@ def run_publish(
     with Publisher(directory, bench.publisher) as publisher:
         say("warming both sides")
         work.warm(publisher)
-        ours, bare = _rounds(work, publisher, bench, say)
+        runs = _rounds(work, publisher, bench, say)
     naive = work.naive()
     say(f"random order: {_rate(bench.hosts, naive):,.0f} records/s")
-    return _result(bench, directory.topology, work.slots, _Runs(ours, bare, naive))
+    return _result(
+        bench,
+        directory.topology,
+        work.slots,
+        _Runs(runs["ours"], runs["bare"], runs["encoding"], naive),
+    )
 
 
 def _rounds(
     work: _Work, publisher: Publisher, bench: PublishBench, say: Progress
-) -> tuple[list[Run], list[Run]]:
-    """Let the two take turns, and take turns in who begins."""
-    ours: list[Run] = []
-    bare: list[Run] = []
+) -> dict[str, list[Run]]:
+    """Let the three take turns, and take turns in who begins."""
+    sides: dict[str, Callable[[], Run]] = {
+        "bare": work.bare,
+        "ours": lambda: work.ours(publisher),
+        "encoding": work.encoding,
+    }
+    runs: dict[str, list[Run]] = {side: [] for side in sides}
     for number in range(bench.rounds):
-        for side in (bare, ours) if number % 2 == 0 else (ours, bare):
-            side.append(work.ours(publisher) if side is ours else work.bare())
+        for side in sides if number % 2 == 0 else reversed(sides):
+            runs[side].append(sides[side]())
         say(
             f"round {number + 1} of {bench.rounds}: "
-            f"publish_many {_rate(bench.hosts, ours[-1]):,.0f} changes/s, "
-            f"bare loop {_rate(bench.hosts, bare[-1]):,.0f} records/s"
+            f"publish_many {_rate(bench.hosts, runs['ours'][-1]):,.0f} changes/s, "
+            f"bare loop {_rate(bench.hosts, runs['bare'][-1]):,.0f} records/s, "
+            f"encoding too {_rate(bench.hosts, runs['encoding'][-1]):,.0f} records/s"
         )
-    return ours, bare
+    return runs
 
 
 def _registered(directory: Directory, count: int) -> list[str]:
@@ -159,6 +188,12 @@ class _Work:
         time.sleep(self._bench.pause_s)
         return self._bare.run(sends, self._bench.timeout_s)
 
+    def encoding(self) -> Run:
+        """Do the same sends in the same order, encoding each record as it is sent."""
+        unencoded = self._unencoded(self._changesets())
+        time.sleep(self._bench.pause_s)
+        return self._bare.run((one.encoded() for one in unencoded), self._bench.timeout_s)
+
     def naive(self) -> Run:
         """Do them in random order, with one producer a cluster."""
         loop = _BareLoop(self._directory.topology, self._bench.publisher)
@@ -190,27 +225,23 @@ class _Work:
 
     def _sends(self, changesets: Sequence[Changeset]) -> list[Sent]:
         """Return every record, in the order in which the publisher sends them."""
+        return [one.encoded() for one in self._unencoded(changesets)]
+
+    def _unencoded(self, changesets: Sequence[Changeset]) -> list[Unencoded]:
         topology = self._directory.topology
         placements = self._directory.hosts(self._hosts)
-        sends = []
+        unencoded = []
         for changeset in changesets:
-            resource = changeset.resources[0]
-            placement = placements[resource.scope.id]
-            address = address_of("host", resource.scope.id, placement, topology)
-            producer = self._producers[address.cluster, address.topic]
-            value = _value(changeset, resource, placement.epoch)
-            sends.append(
-                Sent(
-                    address.cluster,
-                    producer,
-                    address.topic,
-                    address.partition,
-                    encode_key(resource.key),
-                    value,
-                )
+            host = changeset.resources[0].scope.id
+            placement = placements[host]
+            address = address_of("host", host, placement, topology)
+            cluster, topic, partition = address.cluster, address.topic, address.partition
+            producer = self._producers[cluster, topic]
+            unencoded.append(
+                Unencoded(cluster, producer, topic, partition, changeset, placement.epoch)
             )
-        sends.sort(key=lambda one: one[:4])
-        return sends
+        unencoded.sort(key=lambda one: one[:4])
+        return unencoded
 
 
 def _value(changeset: Changeset, resource: Resource, epoch: int) -> bytes:
@@ -247,7 +278,7 @@ class _BareLoop:
         self._settings = settings
         self._producers: dict[tuple[str, int], Producer] = {}
 
-    def run(self, sends: Sequence[Sent], timeout_s: float) -> Run:
+    def run(self, sends: Iterable[Sent], timeout_s: float) -> Run:
         """Send all; return when all are acknowledged. Raises `EdgeError` when one is not."""
         acknowledged = 0
         failed: list[str] = []
@@ -260,7 +291,8 @@ class _BareLoop:
                 failed.append(error.str())
 
         clock = _Clock()
-        for number, (cluster, shard, topic, partition, key, value) in enumerate(sends):
+        number = 0
+        for number, (cluster, shard, topic, partition, key, value) in enumerate(sends, 1):
             producer = self._producers.get((cluster, shard)) or self._open(cluster, shard)
             while True:
                 try:
@@ -273,9 +305,9 @@ class _BareLoop:
         for producer in self._producers.values():
             producer.flush(timeout_s)
         run = clock.run()
-        if failed or acknowledged != len(sends):
+        if failed or acknowledged != number:
             why = failed[0] if failed else "no answer in time"
-            raise EdgeError(f"{len(sends) - acknowledged} bare sends failed: {why}", retryable=True)
+            raise EdgeError(f"{number - acknowledged} bare sends failed: {why}", retryable=True)
         return run
 
     def _open(self, cluster: str, number: int) -> Producer:
@@ -315,14 +347,17 @@ def _rate(records: int, run: Run) -> float:
 class _Runs(NamedTuple):
     ours: Sequence[Run]
     bare: Sequence[Run]
+    encoding: Sequence[Run]
     naive: Run
 
 
 def _result(bench: PublishBench, topology: Topology, slots: int, runs: _Runs) -> BenchResult:
     our_rate = statistics.median(_rate(bench.hosts, run) for run in runs.ours)
     bare_rate = statistics.median(_rate(bench.hosts, run) for run in runs.bare)
+    encoding_rate = statistics.median(_rate(bench.hosts, run) for run in runs.encoding)
     naive_rate = _rate(bench.hosts, runs.naive)
     same, other = "bare loop, same order", "bare loop, random order, one producer a cluster"
+    itself = f"{same}, encoding each record"
     return BenchResult(
         "publish",
         rows=(
@@ -332,10 +367,13 @@ def _result(bench: PublishBench, topology: Topology, slots: int, runs: _Runs) ->
         baseline=(
             Row(same, bare_rate, "records/s"),
             Row(f"{same}, this process' CPU", _cpu_us(bench, runs.bare), "us/record"),
+            Row(itself, encoding_rate, "records/s"),
             Row(other, naive_rate, "records/s"),
         ),
         ratios=(
             Row(f"publish_many / {same}", our_rate / bare_rate, "x", SAME_ORDER_AIM),
+            Row(f"publish_many / {itself}", our_rate / encoding_rate, "x"),
+            Row(f"{same} / {other}", bare_rate / naive_rate, "x"),
             Row(f"publish_many / {other}", our_rate / naive_rate, "x", NAIVE_AIM),
         ),
         settings=_settings(bench, topology, slots),
