@@ -21,8 +21,10 @@ def test_publishing_is_measured_beside_bare_clients(fleet: LocalFleet) -> None:
         pools = {placement.pool for placement in directory.hosts(hosts).values()}
     assert pools == {pool.id for pool in topology.pools_in("host")}
     assert all(row.value > 0 for row in (*result.rows, *result.baseline))
-    ours, same, naive = _rate(result.rows, 0), _rate(result.baseline, 0), _rate(result.baseline, 2)
-    assert [row.value for row in result.ratios] == [ours / same, ours / naive]
+    ours = _rate(result.rows, 0)
+    same, encoding, naive = (_rate(result.baseline, at) for at in (0, 2, 3))
+    found = [row.value for row in result.ratios]
+    assert found == [ours / same, ours / encoding, same / naive, ours / naive]
     assert result.settings["hosts"] == "60"
     assert any(line.startswith("round 2 of 2") for line in lines)
 
