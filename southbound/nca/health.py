@@ -15,12 +15,13 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import socket
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
@@ -34,6 +35,7 @@ REQUEST_TIMEOUT_S = 5.0
 _TEXT = "text/plain; charset=utf-8"
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nbusy\n"
 _POLL_S = 0.1
+_QUEUE_MIN = 16
 
 
 class Standing(Protocol):
@@ -55,20 +57,51 @@ class Standing(Protocol):
         ...
 
 
+class Request(NamedTuple):
+    """What was asked: the path's parts and the query's fields, decoded; `body` of a POST."""
+
+    method: str
+    path: tuple[str, ...]
+    query: Mapping[str, str]
+    body: bytes = b""
+
+
+class Reply(NamedTuple):
+    """An answer in JSON."""
+
+    status: HTTPStatus
+    body: bytes
+
+
+Answer = Callable[[Request], Reply | None]
+"""Answers what lies beside the three paths; None: there is nothing of that name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Where to listen, and within what bounds. `port` 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    threads_max: int = THREADS_MAX
+    body_bytes_max: int = 0
+
+
 class HealthServer:
-    """Serves one process. `port` 0 takes a free one; `address` tells it after `start`."""
+    """Serves one process; `address` tells where after `start`. `answer` may answer more paths."""
 
     def __init__(
         self,
         status: Callable[[], Standing],
         registry: CollectorRegistry,
+        settings: ServerSettings | None = None,
         *,
-        host: str = "127.0.0.1",
-        port: int = 0,
+        answer: Answer | None = None,
     ) -> None:
         self._status = status
         self._registry = registry
-        self._wanted = (host, port)
+        self._settings = settings or ServerSettings()
+        self._answer = answer
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -82,9 +115,9 @@ class HealthServer:
     def start(self) -> None:
         """Listen, and serve in threads of its own. Raises `ConfigError` when it cannot listen."""
         assert self._server is None, "a health server starts once"
-        host, port = self._wanted
+        host, port = self._settings.host, self._settings.port
         try:
-            self._server = _Server((host, port), self._status, self._registry)
+            self._server = _Server(self._settings, self._status, self._registry, self._answer)
         except (OSError, OverflowError) as error:
             fault = Fault("health address", f"{host}:{port}", f"cannot be listened on: {error}")
             raise ConfigError("no health server", [fault]) from error
@@ -112,23 +145,26 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True  # a client that never ends its request cannot hold the process up
     allow_reuse_address = True
-    request_queue_size = 16
 
     def __init__(
         self,
-        address: tuple[str, int],
+        settings: ServerSettings,
         status: Callable[[], Standing],
         registry: CollectorRegistry,
+        answer: Answer | None,
     ) -> None:
         self.status = status
         self.registry = registry
-        self._free = threading.BoundedSemaphore(THREADS_MAX)
-        super().__init__(address, _Handler)
+        self.settings = settings
+        self.answer = answer
+        self.request_queue_size = max(_QUEUE_MIN, settings.threads_max)
+        self._free = threading.BoundedSemaphore(settings.threads_max)
+        super().__init__((settings.host, settings.port), _Handler)
 
     def drain(self, timeout_s: float) -> None:
         """Wait until no request is being served any more, at most so long."""
         deadline_s = time.monotonic() + timeout_s
-        for _ in range(THREADS_MAX):
+        for _ in range(self.settings.threads_max):
             self._free.acquire(timeout=max(deadline_s - time.monotonic(), 0.0))
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -178,8 +214,33 @@ class _Handler(BaseHTTPRequestHandler):
                 encode, content_type = choose_encoder(self.headers.get("Accept", ""))
                 self._answer(HTTPStatus.OK, content_type, encode(self.server.registry))
             case _:
-                text = b"there are /metrics, /livez and /readyz\n"
-                self._answer(HTTPStatus.NOT_FOUND, _TEXT, text)
+                self._answer_more()
+
+    def do_POST(self) -> None:
+        """Take what is handed in, where anybody takes it."""
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit():
+            self._answer(HTTPStatus.LENGTH_REQUIRED, _TEXT, b"Content-Length is missing\n")
+        elif int(length) > self.server.settings.body_bytes_max:
+            text = f"at most {self.server.settings.body_bytes_max} bytes\n".encode()
+            self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TEXT, text)
+        else:
+            self._answer_more(self.rfile.read(int(length)))
+
+    def _answer_more(self, body: bytes = b"") -> None:
+        parts = urlsplit(self.path)
+        path = tuple(unquote(part) for part in parts.path.strip("/").split("/"))
+        query = {
+            name: values[-1]
+            for name, values in parse_qs(parts.query, keep_blank_values=True).items()
+        }
+        answer = self.server.answer
+        reply = None if answer is None else answer(Request(self.command, path, query, body))
+        if reply is None:
+            text = b"there are /metrics, /livez and /readyz\n"
+            self._answer(HTTPStatus.NOT_FOUND, _TEXT, text)
+        else:
+            self._answer(reply.status, "application/json", reply.body)
 
     def do_HEAD(self) -> None:
         """Answer like GET, without the text."""

@@ -128,13 +128,13 @@ def _health(
         yield
         return
     from southbound.nca.appliers.timed import TimedApplier
-    from southbound.nca.health import HealthServer
+    from southbound.nca.health import HealthServer, ServerSettings
     from southbound.nca.metrics import ApplierCollector
 
     if isinstance(applier, TimedApplier):
         registry.register(ApplierCollector(applier))
     host, port = _address(address)
-    server = HealthServer(subject.status, registry, host=host, port=port)
+    server = HealthServer(subject.status, registry, ServerSettings(host=host, port=port))
     server.start()
     log.info("health and metrics on http://%s:%d", *server.address)
     try:

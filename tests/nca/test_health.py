@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from southbound.errors import ConfigError
-from southbound.nca.health import THREADS_MAX, HealthServer
+from southbound.nca.health import THREADS_MAX, HealthServer, ServerSettings
 
 
 @dataclass
@@ -103,7 +103,8 @@ def test_head_answers_without_text(server: HealthServer) -> None:
 
 def test_a_taken_port_is_the_callers_mistake(server: HealthServer) -> None:
     """The address is named."""
-    second = HealthServer(Status, CollectorRegistry(), port=server.address[1])
+    settings = ServerSettings(port=server.address[1])
+    second = HealthServer(Status, CollectorRegistry(), settings)
     with pytest.raises(ConfigError, match=r"health address: cannot be listened on"):
         second.start()
 

@@ -1,0 +1,70 @@
+"""The tracker service as a process: its directory, its HTTP, its end.
+
+The rule: several trackers may run at once, each with a folder of its own; they know nothing of each
+other. A signal ends it in order, and whatever ends it, the next start goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from southbound.directory import Directory
+from southbound.nca.health import HealthServer, ServerSettings
+from southbound.nca.signals import stopping_on_signals
+from southbound.settings import DirectorySettings, TrackerSettings
+from southbound.tracker.api import Api
+from southbound.tracker.metrics import TrackerCollector
+from southbound.tracker.service import TrackerService
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenSettings:
+    """Where a tracker answers. `port` 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+def serve(service: TrackerService, listen: ListenSettings) -> HealthServer:
+    """Return the server, started, that answers for a service. Raises `ConfigError`."""
+    registry = CollectorRegistry()
+    registry.register(TrackerCollector(service.counters, service.gauges))
+    settings = ServerSettings(
+        host=listen.host,
+        port=listen.port,
+        threads_max=service.settings.threads_max,
+        body_bytes_max=service.settings.body_bytes_max,
+    )
+    server = HealthServer(service.status, registry, settings, answer=Api(service).answer)
+    server.start()
+    return server
+
+
+def run_tracker(
+    redis_url: str, state_dir: Path, settings: TrackerSettings, listen: ListenSettings
+) -> None:
+    """Run a tracker until it is told to stop. Raises `ConfigError`, `EdgeError`."""
+    stop = threading.Event()
+    with (
+        stopping_on_signals(stop.set),
+        Directory(DirectorySettings(redis_url=redis_url, client_id="tracker")) as directory,
+    ):
+        service = TrackerService(lambda: directory.topology, state_dir, settings)
+        service.start()
+        try:
+            server = serve(service, listen)
+            log.info("the tracker answers on http://%s:%d", *server.address)
+            try:
+                stop.wait()
+            finally:
+                service.bells.close()
+                server.close()
+        finally:
+            service.close()

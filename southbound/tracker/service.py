@@ -1,0 +1,459 @@
+"""The tracker at work: feeds of all clusters, the store, the board, and those who wait.
+
+The rule: a batch is heard by the board and written with its positions under one lock, and told to
+those who wait only once it is committed; what the disk refuses is read again. Questions are answered
+from what is committed, so no answer is ever taken back by a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from southbound.edge.feed import ASK_S, ClusterFeed, Place
+from southbound.edge.kafka import Consumer, Message, end_offsets
+from southbound.errors import EdgeError, SouthboundError, WireError
+from southbound.partitioning.hashing import spread
+from southbound.partitioning.topology import INTEREST_TOPIC, STATUS_TOPIC, Cluster, Topology
+from southbound.resources import Scope
+from southbound.settings import TrackerSettings
+from southbound.tracker.bells import Bells
+from southbound.tracker.board import Announcement, Board, Followed
+from southbound.tracker.counters import TrackerCounters, TrackerGauges
+from southbound.tracker.store import ChangesetRow, Presence, Read, Store, Writing
+from southbound.tracker.summary import Summary, shortened
+from southbound.wire.reports import Report, decode_report, parse_interest_key
+
+log = logging.getLogger(__name__)
+
+_NOTE_S = 5.0
+_TOPOLOGY_EVERY_S = 1.0
+_AGAIN_S = 0.5
+_HEARD_EVERY_S = 1.0
+_definitions = msgspec.msgpack.Decoder(Announcement)
+_summaries = msgspec.msgpack.Decoder(Summary)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class TrackerStatus(msgspec.Struct, frozen=True):
+    """`live`: it works, or waits for what comes back by itself. `ready`: it has read every cluster to
+    its end, and follows them all. `reasons`: what stands against it.
+    """
+
+    live: bool
+    ready: bool
+    reasons: tuple[str, ...] = ()
+
+
+class TrackerService:
+    """Follows every cluster of a topology, also those that join later. Making it does no IO."""
+
+    def __init__(
+        self,
+        topology_of: Callable[[], Topology],
+        state_dir: Path,
+        settings: TrackerSettings | None = None,
+    ) -> None:
+        self.settings = settings or TrackerSettings()
+        self.counters = TrackerCounters()
+        self.bells = Bells()
+        self.store = Store(state_dir, cache_mib=self.settings.cache_mib)
+        self._topology_of = topology_of
+        self._topology: Topology | None = None
+        self._lock = threading.Lock()
+        self._board = Board(self.settings.tracked_max, self.counters.convergence.observe)
+        self._followings: dict[str, _Following] = {}
+        self._wondering: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._heard: dict[str, int] = {}
+        self._heard_at_s = 0.0
+        self._counts = (0, 0)
+        self._closing = threading.Event()
+        self._threads = [
+            threading.Thread(target=work, name=f"southbound-tracker-{work.__name__}", daemon=True)
+            for work in (self._keep_up, self._wonder)
+        ]
+
+    # Life.
+
+    def start(self) -> None:
+        """Open the store, begin again what was open, and follow every cluster from where it stood.
+
+        Raises `ConfigError` or `EdgeError` for the store. A cluster that is away is retried.
+        """
+        self.store.open()
+        self._restore()
+        self._follow()
+        deadline_s = time.monotonic() + _NOTE_S
+        for following in self._followings.values():
+            following.feed.wait_noted(max(0.0, deadline_s - time.monotonic()))
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Stop following; everything that was told of is written."""
+        self._closing.set()
+        self._wondering.put(None)
+        self.bells.close()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        for following in self._followings.values():
+            following.feed.close()
+        self.store.close()
+
+    def status(self) -> TrackerStatus:
+        """Return whether it lives and is ready. For any thread."""
+        reasons = [
+            f"cluster {cluster}: {why}"
+            for cluster, one in tuple(self._followings.items())
+            if (why := one.feed.trouble or (not one.feed.is_caught_up and "not read to its end"))
+        ]
+        dead = [cluster for cluster, one in self._followings.items() if not one.feed.is_alive]
+        live = not dead and all(thread.is_alive() for thread in self._threads)
+        return TrackerStatus(live, live and not reasons, tuple(reasons))
+
+    def gauges(self) -> TrackerGauges:
+        """Return how it stands; hosts and what is unfinished as of the last sweep."""
+        feeds = [one.feed for one in tuple(self._followings.values())]
+        with self._lock:
+            followed, still_open = len(self._board), self._board.open
+        return TrackerGauges(
+            hosts=self._counts[0],
+            unfinished=self._counts[1],
+            changesets_followed=followed,
+            changesets_open=still_open,
+            clusters_followed=len(feeds),
+            clusters_away=sum(feed.trouble is not None for feed in feeds),
+            clusters_behind=sum(not feed.is_caught_up for feed in feeds),
+            waiting=len(self.bells),
+            store_bytes=self.store.bytes,
+        )
+
+    # Announced changesets.
+
+    def announce(self, announcements: Sequence[Announcement]) -> None:
+        """Follow changesets, each from before anything of it is sent. Raises `WireError`."""
+        with self._lock, self.store.transaction() as writing:
+            for announcement in announcements:
+                followed, given_up = self._board.announce(announcement)
+                self.counters.announced += 1
+                self.counters.given_up += len(given_up)
+                self._recall(writing, followed)
+            self._write_touched(writing)
+        self.bells.ring(announcement.changeset for announcement in announcements)
+
+    def accepted(self, ids: Iterable[str]) -> list[str]:
+        """Note that changesets are accepted, and find out who must apply them; return unknown ones."""
+        now_us = time.time_ns() // 1_000
+        unknown = []
+        with self._lock, self.store.transaction() as writing:
+            for id in ids:
+                followed = self._board.get(id)
+                if followed is not None:
+                    if self._board.accepted(followed, now_us):
+                        self._wondering.put(id)
+                elif not _accept_stored(writing, id, now_us):
+                    unknown.append(id)
+            self._write_touched(writing)
+        return unknown
+
+    def refused(self, reasons: Mapping[str, str]) -> list[str]:
+        """Note that changesets were not accepted, and why; return unknown ones."""
+        unknown = []
+        with self._lock, self.store.transaction() as writing:
+            for id, why in reasons.items():
+                followed = self._board.get(id)
+                if followed is None:
+                    unknown.append(id)
+                    continue
+                self.counters.refused += 1
+                self._board.refused(followed, why)
+            self._write_touched(writing)
+        self.bells.ring(reasons)
+        return unknown
+
+    def is_open(self, id: str) -> bool:
+        """Tell whether a changeset was announced, and is neither settled nor refused."""
+        with self._lock:
+            followed = self._board.get(id)
+            return followed is not None and not self._board.is_settled(followed)
+
+    def announced(self, id: str, names_max: int) -> Summary | None:
+        """Return what stands of an announced changeset, or None when nobody announced it."""
+        with self._lock:
+            followed = self._board.get(id)
+            if followed is not None:
+                return self._board.summary(followed, names_max)
+        reader = self.store.reader()
+        try:
+            row = reader.changeset(id)
+        finally:
+            reader.close()
+        if row is None:
+            return None
+        return shortened(_summaries.decode(row.summary), names_max)
+
+    def _restore(self) -> None:
+        """Begin again what was open, from the standings of those that it concerns."""
+        with self._lock, self.store.transaction() as writing:
+            for row in reversed(
+                writing.changesets(only_open=True, limit=self.settings.tracked_max)
+            ):
+                followed, _ = self._board.announce(_definitions.decode(row.definition))
+                self._recall(writing, followed)
+                if followed.announcement.accepted_us and self._board.unexpected(followed):
+                    self._wondering.put(row.id)
+            self._write_touched(writing)
+            self._counts = writing.counts()
+
+    def _recall(self, writing: Writing, followed: Followed) -> None:
+        for host, keys in self._board.wanted(followed):
+            found = (writing.standing(host, key) for key in keys)
+            self._board.recall(host, [one for one in found if one is not None])
+
+    def _write_touched(self, writing: Writing) -> list[str]:
+        touched = self._board.touched()
+        for followed in touched:
+            if followed.is_dirty:
+                followed.is_dirty = False
+                self._write(writing, followed)
+        return [followed.announcement.changeset for followed in touched]
+
+    def _write(self, writing: Writing, followed: Followed) -> None:
+        """Write a changeset: how it stands only when that may be the last word for long."""
+        announcement = followed.announcement
+        still_open = not self._board.is_final(followed)
+        known = writing.changeset(announcement.changeset)
+        was_settled = known is not None and _summaries.decode(known.summary).settled
+        summary = self._board.summary(followed, self.settings.names_max)
+        self.counters.settled += summary.settled and not was_settled
+        writing.put_changeset(
+            ChangesetRow(
+                announcement.changeset,
+                announcement.sent_us,
+                still_open,
+                _encoder.encode(announcement),
+                _encoder.encode(summary),
+            )
+        )
+
+    # Who must apply a VPC's change.
+
+    def _wonder(self) -> None:
+        while (id := self._wondering.get()) is not None:
+            try:
+                self._find_followers(id)
+            except SouthboundError as error:
+                log.info("who follows what changeset %s is about is asked again: %s", id, error)
+                self._wondering.put(id)
+                if self._closing.wait(_AGAIN_S):
+                    return
+
+    def _find_followers(self, id: str) -> None:
+        with self._lock:
+            followed = self._board.get(id)
+            scopes = [] if followed is None else self._board.unexpected(followed)
+        if followed is None or not scopes:
+            return
+        self._reach(scopes)
+        with self._lock, self.store.transaction() as writing:
+            for scope in scopes:
+                self._board.expect(followed, scope, writing.followers(scope.id))
+            self._recall(writing, followed)
+            self._write_touched(writing)
+        self.bells.ring([id])
+
+    def _reach(self, scopes: Sequence[Scope]) -> None:
+        """Read what stands now in the interest partitions of these VPCs. Raises `EdgeError`."""
+        for following in tuple(self._followings.values()):
+            count = following.feed.cluster.interest_partitions
+            following.feed.reach(INTEREST_TOPIC, {spread(scope.id, count) for scope in scopes})
+
+    # What comes in.
+
+    def taken(self, batch: Read) -> None:
+        """Take a batch of a cluster. Raises `EdgeError` when the disk refuses it."""
+        begun_s = time.monotonic()
+        with self._lock:
+            try:
+                with self.store.transaction() as writing:
+                    writing.read(batch)
+                    for report in batch.reports:
+                        self._board.heard(report)
+                    touched = self._write_touched(writing)
+                    self._write_heard(writing)
+            except EdgeError:
+                self.counters.write_failures += 1
+                raise
+            self._count(batch)
+        self.counters.transactions.observe(time.monotonic() - begun_s)
+        hosts = {report.host for report in batch.reports}
+        self.bells.ring([*touched, *map(bell_of_host, hosts)])
+
+    def _count(self, batch: Read) -> None:
+        counters, entries = self.counters, self.counters.entries
+        counters.reports += len(batch.reports)
+        counters.presences += len(batch.presences)
+        for report in batch.reports:
+            counters.lag.observe(max(batch.now_us - report.sent_us, 0) / 1e6)
+            if report.inventory is not None:
+                counters.inventories += 1
+                continue
+            for entry in report.entries:
+                word = entry.outcome.name.lower()
+                entries[word] = entries.get(word, 0) + 1
+                self._heard[entry.changeset] = batch.now_us
+
+    def _write_heard(self, writing: Writing) -> None:
+        """Write the list of changesets heard of, once a second: it is only for people to look at."""
+        if self._heard and time.monotonic() > self._heard_at_s + _HEARD_EVERY_S:
+            self._heard_at_s = time.monotonic()
+            last = dict(list(self._heard.items())[-self.settings.heard_max :])
+            self._heard.clear()
+            writing.heard_of(last, self.settings.heard_max)
+
+    # Clusters, and time.
+
+    def _follow(self) -> None:
+        """Follow every cluster of the topology as it is now. Raises `PlanError` for a wrong name."""
+        topology = self._topology_of()
+        if topology is self._topology:
+            return
+        for cluster in self._mine(topology):
+            known = self._followings.get(cluster.id)
+            if known is not None:
+                known.feed.change(cluster)
+                continue
+            following = _Following(self, cluster)
+            self._followings = {**self._followings, cluster.id: following}
+            following.feed.start()
+        self._topology = topology
+
+    def _mine(self, topology: Topology) -> list[Cluster]:
+        wanted = self.settings.clusters or tuple(cluster.id for cluster in topology.clusters)
+        return [topology.cluster(id) for id in wanted]
+
+    def _keep_up(self) -> None:
+        swept_s = time.monotonic()
+        while not self._closing.wait(_TOPOLOGY_EVERY_S):
+            try:
+                self._follow()
+                self._probe()
+                if time.monotonic() > swept_s + self.settings.sweep_every_s:
+                    swept_s = time.monotonic()
+                    self.sweep(time.time_ns() // 1_000)
+            except SouthboundError as error:
+                log.warning("%s", error)
+
+    def _probe(self) -> None:
+        """See whether a cluster that was in trouble, and says nothing, answers again."""
+        for following in tuple(self._followings.values()):
+            if following.feed.is_noted and following.feed.trouble:
+                try:
+                    following.feed.probe()
+                except EdgeError as error:
+                    log.debug("%s", error)
+
+    def sweep(self, now_us: int) -> None:
+        """Forget what is too old, and count what there is."""
+        settings = self.settings
+        with self._lock, self.store.transaction() as writing:
+            self.counters.hosts_forgotten += writing.forget_older(
+                silent_us=now_us - int(settings.host_retention_s * 1e6),
+                deletes_us=now_us - int(settings.deleted_retention_s * 1e6),
+                changesets_us=now_us - int(settings.changeset_retention_s * 1e6),
+                changesets_max=settings.changesets_max,
+            )
+            self._counts = writing.counts()
+
+
+class _Following:
+    """One cluster's feed, and what the tracker does with it."""
+
+    def __init__(self, service: TrackerService, cluster: Cluster) -> None:
+        self._service = service
+        self._kafka_id = ""
+        self._known: dict[Place, tuple[str, int]] | None = None
+        client_id = f"{service.settings.client_id}-{cluster.id}"
+        self.feed = ClusterFeed(cluster, client_id, (STATUS_TOPIC, INTEREST_TOPIC), self)
+
+    @property
+    def _cluster(self) -> str:
+        return self.feed.cluster.id
+
+    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> int:
+        """Return where to go on: where it stood, or at the beginning of what the topic holds."""
+        if self._known is None:
+            reader = self._service.store.reader()
+            try:
+                self._known = reader.positions(self._cluster)
+            finally:
+                reader.close()
+        self._kafka_id = kafka_id
+        stood = self._known.get(place)
+        low, high = end_offsets(consumer, *place, timeout_s=ASK_S)
+        if stood is not None and stood[0] == kafka_id and low <= stood[1] <= high:
+            return stood[1]
+        if stood is not None:
+            self.lost(place)
+        return low
+
+    def take(self, messages: Sequence[Message], positions: Mapping[Place, int]) -> None:
+        """Take a batch; a record that cannot be read is counted and passed over."""
+        reports: list[Report] = []
+        presences: list[Presence] = []
+        for message in messages:
+            try:
+                if message.topic() == STATUS_TOPIC:
+                    reports.append(decode_report(message.value() or b""))
+                else:
+                    is_here = message.value() is not None
+                    presences.append(
+                        Presence(*parse_interest_key(message.key() or b""), is_here=is_here)
+                    )
+            except WireError as error:
+                self._service.counters.quarantined += 1
+                log.warning("%s of %s: %s", message.topic(), self._cluster, error)
+        now_us = time.time_ns() // 1_000
+        self._service.taken(
+            Read(self._cluster, self._kafka_id, reports, presences, positions, now_us)
+        )
+
+    def lost(self, place: Place) -> None:
+        """Count a gap; who follows what is read anew."""
+        service = self._service
+        service.counters.gaps += 1
+        topic, number = place
+        count = self.feed.cluster.interest_partitions
+        with service._lock, service.store.transaction() as writing:  # noqa: SLF001  # one noun in two classes
+            writing.forget_position(self._cluster, topic, number)
+            if topic == INTEREST_TOPIC:
+                there = (vpc for vpc in writing.followed(self._cluster))
+                writing.forget_followers(
+                    self._cluster, [vpc for vpc in there if spread(vpc, count) == number]
+                )
+        if self._known is not None:
+            self._known.pop(place, None)
+
+
+def bell_of_host(host: str) -> str:
+    """Return the bell that rings when something is heard of a host."""
+    return f"host\x1f{host}"
+
+
+def _accept_stored(writing: Writing, id: str, now_us: int) -> bool:
+    """Note the acceptance of a changeset that had settled before it was told."""
+    row = writing.changeset(id)
+    if row is None:
+        return False
+    summary = _summaries.decode(row.summary)
+    if summary.standing == "sent":
+        told = msgspec.structs.replace(summary, standing="accepted", accepted_us=now_us)
+        writing.put_changeset(row._replace(summary=_encoder.encode(told)))
+    return True
