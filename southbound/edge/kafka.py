@@ -41,6 +41,9 @@ __all__ = [
 Settings = Mapping[str, str | int | float | bool]
 
 
+_HEAD_START_S = 0.01
+
+
 def base_config(cluster: Cluster, client_id: str) -> dict[str, str | int | float | bool]:
     """Settings that every client of a cluster shares."""
     return {
@@ -105,8 +108,14 @@ def consumer_config(
 
 
 def new_producer(cluster: Cluster, client_id: str, overrides: Settings | None = None) -> Producer:
-    """Make a producer. Connecting happens in the background."""
-    return Producer({**producer_config(cluster, client_id), **(overrides or {})})
+    """Make a producer. Connecting happens in the background, but for the first moment of it.
+
+    An idempotent producer that is given a record before it has reached any broker asks for its id
+    half a second later (librdkafka's `rd_kafka_idemp_pid_timer`); one that was not, at once.
+    """
+    producer = Producer({**producer_config(cluster, client_id), **(overrides or {})})
+    producer.poll(_HEAD_START_S)
+    return producer
 
 
 def new_consumer(cluster: Cluster, client_id: str, overrides: Settings | None = None) -> Consumer:
