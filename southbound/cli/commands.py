@@ -2,7 +2,7 @@
 
 The rule: a user's mistake, or a part that is away, is one message on standard error and the exit
 code of its error (southbound/errors.py), never a traceback; Ctrl-C is 130. What every command
-understands (`--output`, `--redis`, `--local-dir`) may stand before the noun or after the verb.
+understands (`--output`, `--redis`, `--tracker`, `--local-dir`) may stand before the noun or after the verb.
 """
 
 from __future__ import annotations

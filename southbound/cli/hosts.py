@@ -82,6 +82,44 @@ def locate(
             raise UnknownScope("host", host, "southbound hosts register --az AZ HOST")
 
 
+@app.command(cls=Verb)
+def effective(ctx: typer.Context, host: Annotated[str, typer.Argument(help="Host id.")]) -> None:
+    """Show what stands on a host, as it told the tracker; exit 3 when it never told anything."""
+    from southbound.cli.tracked import show_host
+
+    session = session_of(ctx)
+    found = session.tracker_client().host(host)
+    if found is None:
+        raise UnknownScope("host", host, "it has told the tracker nothing")
+    show_host(session, found)
+
+
+@app.command(cls=Verb)
+def gate(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Argument(help="Host id.")],
+    port: Annotated[str | None, typer.Option(help="Port that must be programmed.")] = None,
+    kind: Annotated[str, typer.Option(help="Kind of what --id names.")] = "port",
+    id: Annotated[str | None, typer.Option("--id", help="Resource, where it is no port.")] = None,
+    vpc: Annotated[str, typer.Option(help="VPC of a resource that a VPC owns.")] = "",
+    revision: Annotated[
+        int | None, typer.Option(min=1, help="At least this revision; else the last told of.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for that.")] = 30.0,
+) -> None:
+    """Wait until a port, with all that it needs, is programmed on its host; exit 11 when not."""
+    from southbound.cli.tracked import check_gate
+
+    named = port or id
+    if not named or (port and id):
+        raise ConfigError("name what to wait for: --port ID, or --kind KIND --id ID")
+    session = session_of(ctx)
+    found = session.tracker_client().gate(
+        host, "port" if port else kind, named, revision=revision, vpc=vpc, timeout_s=timeout
+    )
+    check_gate(session, found)
+
+
 @app.command("list", cls=Verb)
 def list_hosts(
     ctx: typer.Context,

@@ -15,6 +15,7 @@ from southbound import __version__
 from southbound.cli import (
     agent,
     bench,
+    changesets,
     demo,
     directory,
     doctor,
@@ -22,11 +23,18 @@ from southbound.cli import (
     local,
     publish,
     topology,
+    tracker,
     vpcs,
     worker,
 )
 from southbound.cli.commands import Root, Verb
-from southbound.cli.session import LOCAL_VARIABLE, REDIS_VARIABLE, Output, Session
+from southbound.cli.session import (
+    LOCAL_VARIABLE,
+    REDIS_VARIABLE,
+    TRACKER_VARIABLE,
+    Output,
+    Session,
+)
 
 app = typer.Typer(
     name="southbound",
@@ -43,8 +51,10 @@ app.add_typer(topology.app, name="topology")
 app.add_typer(hosts.app, name="hosts")
 app.add_typer(vpcs.app, name="vpcs")
 app.command("publish", cls=Verb)(publish.publish)
+app.add_typer(changesets.app, name="changesets")
 app.add_typer(agent.app, name="agent")
 app.add_typer(worker.app, name="worker")
+app.add_typer(tracker.app, name="tracker")
 app.add_typer(directory.app, name="directory")
 app.command("doctor", cls=Verb)(doctor.doctor)
 app.command("demo", cls=Verb)(demo.demo)
@@ -70,6 +80,10 @@ def _root(
             help="Address of the directory's Redis; the local fleet's where none is given.",
         ),
     ] = None,
+    tracker: Annotated[
+        str | None,
+        typer.Option(envvar=TRACKER_VARIABLE, help="Address of a tracker: http://HOST:PORT."),
+    ] = None,
     local_dir: Annotated[
         Path | None,
         typer.Option(envvar=LOCAL_VARIABLE, help="Folder of the local fleet (var/local)."),
@@ -79,4 +93,4 @@ def _root(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    ctx.obj = Session(output=output, redis=redis, local_dir=local_dir)
+    ctx.obj = Session(output=output, redis=redis, tracker=tracker, local_dir=local_dir)

@@ -20,6 +20,7 @@ from southbound.resources import Changeset, ScopeClass
 if TYPE_CHECKING:
     from southbound.documents.imported import Imported, Unplaced
     from southbound.producer import Receipt
+    from southbound.tracker.summary import Summary
 
 _ROWS_MAX = 200
 _NAMED_MAX = 20
@@ -108,6 +109,22 @@ def _with_hosts(said: Said, receipt: Receipt) -> Said:
         pending=dict(sorted(status.pending.items())),
         silent=tuple(sorted(status.silent)),
         converged=receipt.applied.done() and not status.failed and not status.pending,
+    )
+
+
+def said_by(changeset: Changeset, summary: Summary | None) -> Said:
+    """Return what a tracker service knows of a changeset that was accepted."""
+    said = msgspec.structs.replace(_unsent(changeset), standing="accepted")
+    if summary is None:
+        return msgspec.structs.replace(said, why="the tracker has forgotten it")
+    return msgspec.structs.replace(
+        said,
+        applied=tuple(sorted(summary.applied)),
+        superseded=tuple(sorted(summary.superseded)),
+        failed=dict(sorted(summary.failed.items())),
+        pending=dict(sorted(summary.pending.items())),
+        silent=tuple(sorted(summary.silent)),
+        converged=summary.complete,
     )
 
 

@@ -9,24 +9,28 @@ from __future__ import annotations
 import enum
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from southbound.cli.commands import session_of
-from southbound.cli.outcome import Report, said_of, show_report
+from southbound.cli.outcome import Report, Said, said_by, said_of, show_report
 from southbound.cli.progress import Advance, counting, say
 from southbound.cli.session import Session
-from southbound.errors import ConfigError, Fault
+from southbound.errors import ConfigError, Fault, OutcomeUnknown, SouthboundError
 
 if TYPE_CHECKING:
     from southbound.documents.imported import Imported
     from southbound.producer import Receipts
+    from southbound.resources import Changeset
+    from southbound.tracker.client import TrackerClient
 
 _LOOK_S = 0.05
 _FAULTS_MAX = 50
+_NAMES_MAX = 10_000
 
 
 class Wait(enum.StrEnum):
@@ -117,6 +121,8 @@ def _send(session: Session, imported: Imported, wait: Wait, timeout_s: float) ->
     from southbound.settings import PublisherSettings
 
     applied = wait is Wait.APPLIED
+    # Whoever names a tracker has it follow the changesets, so that others can ask for them too.
+    tracker = session.tracker_client() if session.tracker else None
     say(_sum(imported))
     with session.directory() as directory:
         publisher = Publisher(
@@ -125,19 +131,77 @@ def _send(session: Session, imported: Imported, wait: Wait, timeout_s: float) ->
         publisher.start()
         try:
             deadline = time.monotonic() + timeout_s
-            receipts = publisher.publish_many(imported.changesets, track=applied)
+            track = applied and tracker is None
+            with _announced(tracker, imported.changesets):
+                receipts = publisher.publish_many(imported.changesets, track=track)
             with counting("accepted") as advance:
                 _wait(lambda: receipts.settled, len(receipts), deadline, advance)
-            if applied:
-                with counting("applied") as advance:
-                    _wait(lambda: _applied(receipts), len(receipts), deadline, advance)
             said = [
-                said_of(one, receipt, applied=applied)
+                said_of(one, receipt, applied=False)
                 for one, receipt in zip(imported.changesets, receipts, strict=True)
             ]
+            if tracker is not None:
+                _tell(tracker, said)
+            if applied and tracker is not None:
+                said = _follow(tracker, imported.changesets, said, deadline)
+            elif applied:
+                with counting("applied") as advance:
+                    _wait(lambda: _applied(receipts), len(receipts), deadline, advance)
+                said = [
+                    said_of(one, receipt, applied=True)
+                    for one, receipt in zip(imported.changesets, receipts, strict=True)
+                ]
             return Report(said, imported.unplaced, waited_applied=applied)
         finally:
             publisher.close(1.0)
+
+
+_Judged = tuple[Said, SouthboundError | None]
+
+
+@contextmanager
+def _announced(tracker: TrackerClient | None, changesets: Sequence[Changeset]) -> Iterator[None]:
+    """Announce changesets before they are sent; take it back when nothing could be."""
+    if tracker is None:
+        yield
+        return
+    tracker.announce(changesets)
+    try:
+        yield
+    except SouthboundError as error:
+        tracker.settle([], dict.fromkeys((one.id for one in changesets), str(error)))
+        raise
+
+
+def _tell(tracker: TrackerClient, said: Sequence[_Judged]) -> None:
+    """Tell the tracker what was accepted; what is unknown may still turn out to be."""
+    accepted = [one.changeset for one, error in said if error is None]
+    refused = {
+        one.changeset: str(error)
+        for one, error in said
+        if error is not None and not isinstance(error, OutcomeUnknown)
+    }
+    tracker.settle(accepted, refused)
+
+
+def _follow(
+    tracker: TrackerClient,
+    changesets: Sequence[Changeset],
+    said: Sequence[_Judged],
+    deadline: float,
+) -> list[_Judged]:
+    """Wait for the tracker's word on what was accepted."""
+    found: list[_Judged] = []
+    with counting("applied") as advance:
+        for changeset, (one, error) in zip(changesets, said, strict=True):
+            if error is None:
+                rest_s = max(deadline - time.monotonic(), 0.0)
+                summary = tracker.changeset(changeset.id, names=_NAMES_MAX, timeout_s=rest_s)
+                found.append((said_by(changeset, summary), None))
+            else:
+                found.append((one, error))
+            advance(len(found), len(changesets))
+    return found
 
 
 def _wait(done: Callable[[], int], total: int, deadline: float, advance: Advance) -> None:

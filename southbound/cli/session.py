@@ -1,4 +1,4 @@
-"""What every command needs to know: how to print, and where Redis is.
+"""What every command needs to know: how to print, and where Redis and the tracker are.
 
 The rule: an option beats the environment, and both beat the local fleet that runs in the state
 folder, which is there so that a newcomer need name nothing at all. No guess beyond that: a command
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from southbound.directory import Directory
     from southbound.local.fleet import LocalFleet
     from southbound.partitioning.topology import Topology
+    from southbound.tracker.client import TrackerClient
 
 REDIS_VARIABLE = "SOUTHBOUND_REDIS_URL"
+TRACKER_VARIABLE = "SOUTHBOUND_TRACKER"
 LOCAL_VARIABLE = "SOUTHBOUND_LOCAL_DIR"
 _LOCAL_DEFAULT = Path("var") / "local"
+_TRACKER_FILE = "tracker.url"
 
 
 class Output(enum.StrEnum):
@@ -38,10 +41,11 @@ class Output(enum.StrEnum):
 class Session:
     """The options of the whole command line."""
 
-    FIELDS: ClassVar[tuple[str, ...]] = ("output", "redis", "local_dir")
+    FIELDS: ClassVar[tuple[str, ...]] = ("output", "redis", "tracker", "local_dir")
 
     output: Output = Output.TABLE
     redis: str | None = None
+    tracker: str | None = None
     local_dir: Path | None = None
 
     def with_option(self, name: str, value: Any) -> Session:
@@ -83,6 +87,25 @@ class Session:
                 f" (southbound local up; there is none in {self.fleet_dir})"
             )
         return f"redis://{LOOPBACK}:{record.redis_port}/0"
+
+    @property
+    def tracker_file(self) -> Path:
+        """Where a tracker of the local fleet says what its address is."""
+        return self.fleet_dir / _TRACKER_FILE
+
+    def tracker_client(self) -> TrackerClient:
+        """Return a client of the tracker. Raises `ConfigError` when nobody named one."""
+        from southbound.tracker.client import TrackerClient
+
+        url = self.tracker
+        if not url and self.uses_fleet and self.tracker_file.is_file():
+            url = self.tracker_file.read_text(encoding="utf-8").strip()
+        if not url:
+            raise ConfigError(
+                f"no tracker is named: give --tracker or set {TRACKER_VARIABLE}"
+                " (southbound tracker run starts one)"
+            )
+        return TrackerClient(url)
 
     def topology_file(self, given: Path | None) -> Path:
         """Return the document that was named, or the local fleet's."""

@@ -53,7 +53,7 @@ def run_agent(host: str, az: str | None, state_dir: Path, settings: ProcessSetti
     from southbound.nca.service import Agent
 
     _check_redis(settings.redis_url)
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level)
     applier, registry = _applier(settings), _registry(settings)
     agent = Agent(
         host=host,
@@ -72,7 +72,7 @@ def run_worker(kind: str, worker_id: str, settings: ProcessSettings) -> None:
     from southbound.nca.worker import Worker
 
     _check_redis(settings.redis_url)
-    _log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level)
     applier, registry = _applier(settings), _registry(settings)
     worker = Worker(
         kind=kind,
@@ -133,7 +133,7 @@ def _health(
 
     if isinstance(applier, TimedApplier):
         registry.register(ApplierCollector(applier))
-    host, port = _address(address)
+    host, port = address_of(address)
     server = HealthServer(subject.status, registry, ServerSettings(host=host, port=port))
     server.start()
     log.info("health and metrics on http://%s:%d", *server.address)
@@ -143,11 +143,12 @@ def _health(
         server.close()
 
 
-def _address(text: str) -> tuple[str, int]:
+def address_of(text: str, option: str = "health") -> tuple[str, int]:
+    """Read `HOST:PORT`. Raises `ConfigError` naming the option."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65_535:
-        fault = Fault("health", text, "must be HOST:PORT, such as 127.0.0.1:9464")
-        raise ConfigError("no health server", [fault])
+        fault = Fault(option, text, "must be HOST:PORT, such as 127.0.0.1:9464")
+        raise ConfigError("no address to listen on", [fault])
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
@@ -159,7 +160,8 @@ def _check_redis(url: str) -> None:
         raise ConfigError("unusable address of Redis", [fault])
 
 
-def _log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str) -> None:
+    """Let the log go to standard error. Raises `ConfigError` for a level that is none."""
     if level.lower() not in _LEVELS:
         fault = Fault("log level", level, f"must be one of {', '.join(_LEVELS)}")
         raise ConfigError("no such log level", [fault])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +28,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenSettings:
-    """Where a tracker answers. `port` 0 takes a free one."""
+    """Where a tracker answers. `port` 0 takes a free one. `told`: a file that says it meanwhile."""
 
     host: str = "127.0.0.1"
     port: int = 0
+    told: Path | None = None
 
 
 def serve(service: TrackerService, listen: ListenSettings) -> HealthServer:
@@ -60,11 +63,27 @@ def run_tracker(
         service.start()
         try:
             server = serve(service, listen)
-            log.info("the tracker answers on http://%s:%d", *server.address)
+            url = "http://{}:{}".format(*server.address)
+            log.info("the tracker answers on %s", url)
             try:
-                stop.wait()
+                with _told(listen.told, url):
+                    stop.wait()
             finally:
                 service.bells.close()
                 server.close()
         finally:
             service.close()
+
+
+@contextmanager
+def _told(file: Path | None, url: str) -> Iterator[None]:
+    """Say in a file where the tracker is, as long as it is there."""
+    if file is None:
+        yield
+        return
+    file.write_text(f"{url}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        if file.is_file() and file.read_text(encoding="utf-8").strip() == url:
+            file.unlink()

@@ -17,6 +17,7 @@ Run = Callable[..., Result]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a function that runs `southbound` with words; it must end without a traceback."""
     monkeypatch.delenv("SOUTHBOUND_REDIS_URL", raising=False)
+    monkeypatch.delenv("SOUTHBOUND_TRACKER", raising=False)
     monkeypatch.setenv("SOUTHBOUND_LOCAL_DIR", str(tmp_path / "nothing"))
     monkeypatch.chdir(tmp_path)
 

@@ -25,11 +25,16 @@ COMMANDS = [
     "hosts register",
     "hosts locate",
     "hosts list",
+    "hosts effective",
+    "hosts gate",
+    "changesets list",
+    "changesets show",
     "vpcs locate",
     "vpcs list",
     "publish",
     "agent run",
     "worker run",
+    "tracker run",
     "directory verify",
     "directory rebuild",
     "doctor",
@@ -44,6 +49,7 @@ NEEDS_REDIS = [
     ["directory", "verify"],
     ["agent", "run", "--host", "h1"],
     ["worker", "run", "--kind", "elb"],
+    ["tracker", "run", "--listen", "127.0.0.1:0"],
 ]
 
 
