@@ -6,6 +6,7 @@ and a default is what a production node should run with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -171,6 +172,67 @@ class TrackerSettings:
     names_max: int = 10_000
     look_max: int = 100_000
     sweep_every_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JanitorSettings:
+    """How a janitor works.
+
+    `clusters` and `pools` (a public kind counts as `public/<kind>`): its share; none: all.
+    `sweep_every_s`: how often each slot is glanced at, a small part of the compaction lag
+    (`compaction_lag_s`, that of the topics), within which inversions must be repaired.
+    `look_every_s`: how often each slot is read as a whole at least, and `due_every_s` at most for
+    what time alone makes due. `delete_retention_s`: how long deletes are kept: as long as the agents
+    believe (`AgentSettings`). `changeset_hold_s`: when an incomplete changeset is abandoned.
+    `cleanup_after_s`: for how long a scope that moved must have been quiet before its old records
+    go. `moves_retention_s`: when an entry of `sb.moves` is older than any placement that a publisher
+    still has in memory.
+    `records_per_second` bounds what is read and written (0: nothing does). `batch_records` bounds
+    the keys that are in memory at once, unless one slot alone has more; `batch_slots` the slots;
+    `read_records` one piece of reading. `rounds_max`: how often a slot is mended in one sweep.
+    """
+
+    client_id: str = "janitor"
+    clusters: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+    dry_run: bool = False
+    sweep_every_s: float = 600.0
+    compaction_lag_s: float = 3_600.0
+    look_every_s: float = 86_400.0
+    due_every_s: float = 3_600.0
+    delete_retention_s: float = 7 * 86_400.0
+    changeset_hold_s: float = 60.0
+    cleanup_after_s: float = 3_600.0
+    moves_retention_s: float = 30 * 86_400.0
+    records_per_second: float = 0.0
+    batch_records: int = 200_000
+    batch_slots: int = 256
+    read_records: int = 50_000
+    rounds_max: int = 5
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebalanceSettings:
+    """How plans are carried out.
+
+    `hosts_per_round`: how many streams are moved together; the more, the longer each one's pause.
+    `records_per_second` bounds the copies, on average over a round (0: unbounded); `pause_s` stands
+    between rounds. `batch_parts`: how many streams of one pair of slots share a record.
+    `timeout_s` bounds one request, `patience_s` the time for which a step is tried again while a
+    cluster or Redis is away. `keep_s`: how long finished plans are remembered.
+    `failpoint` is called with the name of each step, before and after it.
+    """
+
+    client_id: str = "southbound-shards"
+    hosts_per_round: int = 100
+    records_per_second: float = 0.0
+    pause_s: float = 0.0
+    batch_parts: int = 50
+    timeout_s: float = 30.0
+    patience_s: float = 60.0
+    keep_s: float = 30 * 86_400.0
+    failpoint: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -19,6 +20,7 @@ import msgspec
 
 from southbound.directory.audit import Audit, Difference
 from southbound.directory.cache import Cache
+from southbound.directory.decider import Decider, Reservation
 from southbound.directory.follower import Follower
 from southbound.directory.forward import Forward, Progress, TopologyChanged
 from southbound.directory.index import Index
@@ -96,6 +98,7 @@ class Directory:
         self._memory = Memory(self._link, self._index, self._forward, self._current, settings)
         self._memory.on_forget(self._forget)
         self._registrar = Registrar(self._index, self._forward, self._rows)
+        self._decider = Decider(self._index, self._forward, self._rows)
         self._audit = Audit(self._index, self._forward, self._current, self._rows, settings)
         size = 0 if settings.visitor else settings.cached_max
         self._hosts: Cache[Placement] = Cache(size, lambda placement: placement.epoch)
@@ -429,6 +432,65 @@ class Directory:
                     self._journal_az(scope, topology), text, epoch, cluster, topology
                 )
             )
+
+    def reserve_moves(self, wanted: Mapping[Scope, Placement]) -> dict[Scope, Reservation]:
+        """Reserve for scopes the slots that pool and probe mean, for placements of their epochs.
+
+        A reservation counts until the scope's row has reached that epoch; the same call finds it
+        again. What cannot be reserved says why. Raises `EdgeError`.
+        """
+        found: dict[Scope, Reservation] = {}
+        with self._visit():
+            for az, scopes in self._by_journal(wanted).items():
+                part = {scope: wanted[scope] for scope in scopes}
+                reserve = partial(self._decider.reserve, az, part)
+                found.update(self._steadily(reserve))
+        return found
+
+    def decide_rows(self, proposals: Mapping[Scope, str]) -> dict[Scope, str]:
+        """Propose rows, each of the epoch after the present one; return the rows that hold then.
+
+        The journal decides: of several rows of one epoch its first. Redis is told. May be repeated.
+        Raises `EdgeError`, and `WireError` for a row that is none.
+        """
+        placed = {scope: self._first_placement(scope, row) for scope, row in proposals.items()}
+        found: dict[Scope, str] = {}
+        with self._visit():
+            for az, scopes in self._by_journal(placed).items():
+                texts = {
+                    scope_text(scope): self._rows.held(scope_text(scope), proposals[scope])
+                    for scope in scopes
+                }
+                held = self._steadily(partial(self._decider.decide, az, texts))
+                for scope in scopes:
+                    found[scope] = held[scope_text(scope)].row
+                    self.adopt(scope, found[scope])
+        return found
+
+    def rows(self, scopes: Iterable[Scope]) -> dict[Scope, str]:
+        """Return rows as Redis has them now, past all memory; absent ones are missing.
+
+        Raises `EdgeError`.
+        """
+        self._memory.settle()
+        asked = list(scopes)
+        rows = self._index.rows([scope_text(scope) for scope in asked]).rows
+        return {scope: row for scope, row in zip(asked, rows, strict=True) if row}
+
+    def _first_placement(self, scope: Scope, row: str) -> Placement:
+        return self._rows.host(row) if scope.cls is ScopeClass.HOST else self._rows.vpc(row).home
+
+    def _by_journal(self, placed: Mapping[Scope, Placement]) -> dict[str, list[Scope]]:
+        """Return scopes by the AZ of their journal: a host's is that of any pool it may have."""
+        topology = self.topology
+        found: dict[str, list[Scope]] = {}
+        for scope, placement in placed.items():
+            if scope.cls is ScopeClass.VPC:
+                az = topology.journal_az(scope_text(scope)).id
+            else:
+                az = topology.cluster(topology.pool(placement.pool).cluster).az
+            found.setdefault(az, []).append(scope)
+        return found
 
     def _journal_az(self, scope: Scope, topology: Topology) -> str:
         if scope.cls is ScopeClass.VPC:

@@ -224,6 +224,14 @@ class Forward:
             before.update(self._held(texts))
         raise Interrupted(Refusal("behind", journal.az))
 
+    def write(self, journal: Journal, basis: Basis, chosen: Mapping[str, Held]) -> dict[str, Held]:
+        """Append what a turn has chosen and read back what holds, whoever wrote it."""
+        if not chosen:
+            return {}
+        offsets = journal.append(chosen.items())
+        held = self.through(journal, basis.kafka_id, basis.offset, max(offsets) + 1)
+        return {text: held[text] for text in chosen}
+
     def _readable(self, journal: Journal, one: Written) -> bool:
         """Leave out what no row can be made from, saying so: one bad entry must not stop all."""
         try:

@@ -29,6 +29,8 @@ from southbound.settings import DirectorySettings
 
 _SCRIPTS = Path(__file__).with_name("scripts")
 _DUMP_BUCKETS = 256
+STALE_S = 600
+"""Age from which a reservation of another move is taken for that of one which nobody carries on."""
 
 
 class Standing(NamedTuple):
@@ -83,6 +85,17 @@ class Wish(NamedTuple):
     text: str
     epoch: int
     candidates: Sequence[Candidate]
+
+
+class MoveWish(NamedTuple):
+    """A wish for one slot, for the placement that a key shall have at `epoch`."""
+
+    text: str
+    epoch: int
+    pool: str
+    probe: int
+    slot: int
+    max: int
 
 
 class Basis(NamedTuple):
@@ -224,6 +237,25 @@ class Index:
                     items += (candidate.pool, candidate.max, len(candidate.slots))
                     items += candidate.slots
             answer = self._reserved("reserve", basis, now_s, items=items)
+            if isinstance(answer, Refusal):
+                return answer
+            answers += answer
+        return answers
+
+    def reserve_moves(
+        self, basis: Basis, wishes: Sequence[MoveWish], now_s: int
+    ) -> list[str] | Refusal:
+        """Reserve for each wish the slot that it names.
+
+        Answers: `=row` of a key that has reached the epoch, `+` once reserved, `!` where the slot is
+        full, `~pool:probe` where another move of the key has a slot.
+        """
+        answers: list[str] = []
+        for piece in self._pieces(wishes):
+            items: list[str | int] = []
+            for wish in piece:
+                items += (bucket_of(wish.text), *wish)
+            answer = self._reserved("reserve_move", basis, now_s, items=items, stale=STALE_S)
             if isinstance(answer, Refusal):
                 return answer
             answers += answer

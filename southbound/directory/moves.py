@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 
 from southbound.edge.append import Appender
 from southbound.edge.kafka import Message
@@ -18,7 +19,7 @@ from southbound.edge.tail import PartitionTail
 from southbound.errors import WireError
 from southbound.partitioning.topology import MOVES_TOPIC, Cluster
 from southbound.resources import Scope
-from southbound.wire.control import MoveEntry, decode_move, encode_control
+from southbound.wire.control import NULL_BELIEVED_US, MoveEntry, decode_move, encode_control
 from southbound.wire.keys import scope_text
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,17 @@ class MovesLog:
         `row` is a placement's row for a host, a VPC's whole row for a VPC. Raises `EdgeError`; the
         same call may be repeated without harm.
         """
-        entry = MoveEntry(epoch, row, time.time_ns() // 1000)
-        return self._appender.append([(scope_text(scope).encode(), encode_control(entry))])[0]
+        return self.append_all([(scope, epoch, row)])[0]
+
+    def append_all(self, rows: Iterable[tuple[Scope, int, str]]) -> list[int]:
+        """Do the same for several scopes, each with its epoch and row, at once."""
+        now_us = time.time_ns() // 1000
+        return self._appender.append(
+            [
+                (scope_text(scope).encode(), encode_control(MoveEntry(epoch, row, now_us)))
+                for scope, epoch, row in rows
+            ]
+        )
 
     def close(self) -> None:
         """Let go of the client."""
@@ -87,7 +97,7 @@ class MovesTail:
             return
         text = key.decode(errors="replace")
         if not isinstance(value, bytes):
-            self._entries.pop(text, None)
+            self._erase(text, message.timestamp()[1] * 1000)
             return
         try:
             entry = decode_move(value)
@@ -105,3 +115,9 @@ class MovesTail:
         # until the entry is pruned or the process starts with a software that reads it.
         if there is None or (isinstance(there, MoveEntry) and entry.epoch >= there.epoch):
             self._entries[text] = entry
+
+    def _erase(self, text: str, at_us: int) -> None:
+        """Take a null: an old entry was pruned. One that landed behind a new entry says nothing."""
+        there = self._entries.get(text)
+        if not isinstance(there, MoveEntry) or there.written_us + NULL_BELIEVED_US <= at_us:
+            self._entries.pop(text, None)

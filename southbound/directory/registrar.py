@@ -110,11 +110,7 @@ class Registrar:
 
     def _write(self, journal: Journal, basis: Basis, chosen: Mapping[str, Held]) -> dict[str, Held]:
         """Append what was chosen and read back what holds."""
-        if not chosen:
-            return {}
-        offsets = journal.append(chosen.items())
-        held = self._forward.through(journal, basis.kafka_id, basis.offset, max(offsets) + 1)
-        return {text: held[text] for text in chosen}
+        return self._forward.write(journal, basis, chosen)
 
     def publics(
         self, az: str, kind: str, texts: Sequence[str], topology: Topology

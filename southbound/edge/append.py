@@ -15,6 +15,7 @@ from southbound.edge.kafka import (
     KafkaException,
     Message,
     Producer,
+    Settings,
     edge_error,
     new_producer,
 )
@@ -109,20 +110,23 @@ class Appender:
     def _doing(self) -> str:
         return f"appending to {self._topic} of cluster {self._cluster.id}"
 
+    @staticmethod
+    def settings(timeout_s: float, buffered_max: int) -> Settings:
+        """Return the settings of producers whose every call waits for its answer."""
+        return {
+            "linger.ms": 1,
+            # What is appended here may be there twice, and each call waits for its
+            # answer; an idempotent producer's first record would wait half a second.
+            "enable.idempotence": False,
+            "queue.buffering.max.messages": buffered_max,
+            "message.timeout.ms": int(timeout_s * 1000),
+        }
+
     def _open(self) -> Producer:
         with self._lock:
             if self._producer is None:
                 self._producer = new_producer(
-                    self._cluster,
-                    self._client_id,
-                    {
-                        "linger.ms": 1,
-                        # What is appended here may be there twice, and each call waits for its
-                        # answer; an idempotent producer's first record would wait half a second.
-                        "enable.idempotence": False,
-                        "queue.buffering.max.messages": _BUFFERED_MAX,
-                        "message.timeout.ms": int(self._timeout_s * 1000),
-                    },
+                    self._cluster, self._client_id, self.settings(self._timeout_s, _BUFFERED_MAX)
                 )
             return self._producer
 

@@ -15,6 +15,7 @@ from southbound.partitioning.topology import (
     DIRECTORY_TOPIC,
     INTEREST_TOPIC,
     MOVES_TOPIC,
+    REBALANCE_TOPIC,
     STATUS_TOPIC,
     Cluster,
     Topology,
@@ -73,6 +74,7 @@ def topics_of(topology: Topology, cluster: Cluster, settings: TopicSettings) -> 
     ]
     if any(az.journal == cluster.id for az in topology.azs):
         specs.append(_system(cluster, settings, DIRECTORY_TOPIC, 1))
+        specs.append(_system(cluster, settings, REBALANCE_TOPIC, 1))
     specs += [
         TopicSpec(name, partitions, cluster.replication, compacted, grows)
         for name, partitions, grows in _data_topics(topology, cluster)

@@ -17,6 +17,7 @@ from southbound.errors import PlanError
 
 MOVES_TOPIC = "sb.moves"
 DIRECTORY_TOPIC = "sb.directory"
+REBALANCE_TOPIC = "sb.rebalance"
 STATUS_TOPIC = "sb.status"
 INTEREST_TOPIC = "sb.interest"
 

@@ -1,7 +1,7 @@
-"""Telling the fences of a home cluster which replicas a VPC has.
+"""Telling the fences of a cluster who has left it, and which replicas a VPC homed there has.
 
-The rule: an entry is in `sb.moves` before the end of the home's slot is noted, and the last entry of
-a VPC is the one of its highest epoch. Two that announce at once could append the older row behind
+The rule: an entry is in `sb.moves` before the end of the slot that is left (of a VPC's home) is
+noted, and the last entry of a scope is the one of its highest epoch. Two that announce at once could append the older row behind
 the newer one, and compaction keeps the last: so whoever has appended looks again, and appends what
 is higher once more.
 """
@@ -9,6 +9,7 @@ is higher once more.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from southbound.directory.moves import MovesLog, MovesTail
@@ -19,13 +20,20 @@ from southbound.resources import Scope
 from southbound.wire.control import MoveEntry
 
 
+class Row(NamedTuple):
+    """A row's text and its epoch: a host's placement, or a VPC's set."""
+
+    epoch: int
+    text: str
+
+
 class _Moves(NamedTuple):
     log: MovesLog
     tail: MovesTail
 
 
 class Announcer:
-    """Writes VPCs' rows into `sb.moves` of their homes' clusters. Thread-safe; no IO to make.
+    """Writes rows into `sb.moves` of clusters. Thread-safe; no IO to make.
 
     It follows `sb.moves` of each cluster that it has announced in, until it is closed.
     """
@@ -47,21 +55,44 @@ class Announcer:
         moves.tail.look(self._timeout_s)
         there = moves.tail.entry(scope)
         if there is None or there.epoch < placement.epoch:
-            moves.log.append(scope, placement.epoch, placement.row())
-            there = self._settle(moves, scope, placement.epoch)
-        if there is not None and there.epoch > placement.epoch:
+            row = Row(placement.epoch, placement.row())
+            there = self._append(moves, {scope: row})[scope]
+        if there.epoch > placement.epoch:
             current = parse_vpc_placement(there.row)
             raise StaleMap(f"{scope} is at epoch {there.epoch} already", current)
 
-    def _settle(self, moves: _Moves, scope: Scope, last: int) -> MoveEntry | None:
-        """Append what is higher than the entry appended last, until nothing is."""
-        while True:
-            moves.tail.look(self._timeout_s)
+    def tell(self, rows: Mapping[Scope, Row], cluster: Cluster) -> None:
+        """Return once `sb.moves` of a cluster tells these rows, or those of higher epochs, last.
+
+        For many scopes, whose entries are there seldom before. Raises `EdgeError`, `WireError`.
+        """
+        moves = self._open(cluster)
+        missing = {}
+        for scope, row in rows.items():
             there = moves.tail.entry(scope)
-            if there is None or there.epoch <= last:
-                return there
-            moves.log.append(scope, there.epoch, there.row)
-            last = there.epoch
+            if there is None or there.epoch < row.epoch:
+                missing[scope] = row
+        self._append(moves, missing)
+
+    def _append(self, moves: _Moves, rows: Mapping[Scope, Row]) -> dict[Scope, MoveEntry]:
+        """Append rows, then what is higher than the entry appended last, until nothing is.
+
+        Returns what `sb.moves` then tells of each.
+        """
+        last = dict(rows)
+        pending = dict(rows)
+        found: dict[Scope, MoveEntry] = {}
+        while pending:
+            moves.log.append_all((scope, row.epoch, row.text) for scope, row in pending.items())
+            moves.tail.look(self._timeout_s)
+            pending = {}
+            for scope in rows:
+                there = moves.tail.entry(scope)
+                assert there is not None, "what was acknowledged is read up to the end"
+                found[scope] = there
+                if there.epoch > last[scope].epoch:
+                    last[scope] = pending[scope] = Row(there.epoch, there.row)
+        return found
 
     def _open(self, cluster: Cluster) -> _Moves:
         with self._lock:

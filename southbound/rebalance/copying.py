@@ -6,8 +6,10 @@ them; hence records of a changeset that is young and not all there are left out:
 it, and its publisher, turned by the fence, sends it whole. What such a set has written directly
 into the new slot is never marked as copied either.
 
-Null tombstones say nothing here: they follow a delete which has a revision, after days. A last
-record that cannot be read stops the copying: a guess could lose what it says.
+A null tombstone behind a delete says nothing: it follows it after days. One behind an upsert landed
+there late, from a clean-up that knew nothing of the re-creation: agents do not believe it, but
+compaction would, so it counts as an inversion. A last record that cannot be read stops the copying: a
+guess could lose what it says.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from southbound.errors import WireError
-from southbound.resources import Scope
+from southbound.resources import Op, Scope
 from southbound.wire.envelope import FLAG_COPIED, Envelope, decode, with_flags
 from southbound.wire.keys import RESERVED, scope_prefix, seal_key
 
@@ -71,7 +73,10 @@ class History:
     def take(self, records: Iterable[Record]) -> None:
         """Take the next records; those of other scopes are passed by, undecoded."""
         for record in records:
-            if not record.key.startswith(self._prefix) or record.value is None:
+            if not record.key.startswith(self._prefix):
+                continue
+            if record.value is None:
+                self._note_null(record.key)
                 continue
             if record.key.startswith(self._control):
                 self._seals.add(record.key)
@@ -123,6 +128,11 @@ class History:
                 f"{self._scope} cannot be copied, its record cannot be read: {problem}; "
                 "publish a newer revision of that resource"
             )
+
+    def _note_null(self, key: bytes) -> None:
+        top = self._top.get(key)
+        if top is not None and decode(top.value).op is Op.UPSERT:
+            self._last[key] = 0
 
     def _note(self, key: bytes, value: bytes, envelope: Envelope) -> None:
         is_single = envelope.copied or envelope.count == 1

@@ -31,6 +31,7 @@ def test_a_cluster_holds_its_pools_and_the_topics_of_the_system() -> None:
         "sb.directory",
         "sb.interest",
         "sb.moves",
+        "sb.rebalance",
         "sb.status",
     }
     assert second.keys() == {

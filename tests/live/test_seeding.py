@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -239,7 +239,7 @@ _STEPS: list[tuple[type, str, int]] = [
     (Stream, "append", 0),  # the pre-copy
     (Directory, "propose_vpc", 0),
     (Announcer, "announce", 0),
-    (MovesLog, "append", 0),
+    (MovesLog, "append_all", 0),
     (Stream, "append", 1),  # what the home gained
     (Stream, "append", 2),  # mending
     (Stream, "append", 3),  # the seal
@@ -385,14 +385,16 @@ def test_an_older_row_that_landed_last_is_followed_by_the_newer_one(
     home = world.row(vpc).home
     older, newer = VpcPlacement(2, (home,)), VpcPlacement(3, (home,))
     cluster = world.directory.topology.cluster("c1")
-    real = MovesLog.append
+    real = MovesLog.append_all
 
-    def overtaken(log: MovesLog, scope: Scope, epoch: int, row: str) -> int:
-        if epoch == 2:
-            real(log, scope, 3, newer.row())
-        return real(log, scope, epoch, row)
+    def overtaken(log: MovesLog, rows: Iterable[tuple[Scope, int, str]]) -> list[int]:
+        given = list(rows)
+        for scope, epoch, _ in given:
+            if epoch == 2:
+                real(log, [(scope, 3, newer.row())])
+        return real(log, given)
 
-    monkeypatch.setattr(MovesLog, "append", overtaken)
+    monkeypatch.setattr(MovesLog, "append_all", overtaken)
     announcer = Announcer("overtaken", _ENOUGH_S)
     with pytest.raises(StaleMap) as caught:
         announcer.announce(vpc_scope(vpc), older, cluster)

@@ -1,0 +1,118 @@
+"""All slots that moves work on, whichever cluster they are in.
+
+The rule: one go for each cluster and purpose, however many slots it touches, through clients that
+stay open from round to round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from southbound.edge.kafka import Message
+from southbound.edge.slots import Outgoing, Place, SlotEnds, SlotReader, SlotWriter
+from southbound.partitioning.placement import Address
+from southbound.partitioning.topology import Topology
+from southbound.rebalance.copying import Record
+
+_Item = TypeVar("_Item")
+
+
+class Written(NamedTuple):
+    """A record to append to a slot; a value of None is a null tombstone."""
+
+    address: Address
+    key: bytes
+    value: bytes | None
+
+
+class Slots:
+    """Ends, reading and appending over clusters. For one thread; making it does no IO.
+
+    `timeout_s` bounds each go. All calls raise `EdgeError`.
+    """
+
+    def __init__(
+        self, topology: Callable[[], Topology], *, client_id: str, timeout_s: float
+    ) -> None:
+        self._topology = topology
+        self._client_id = client_id
+        self._timeout_s = timeout_s
+        self._askers: dict[str, SlotEnds] = {}
+        self._readers: dict[str, SlotReader] = {}
+        self._writers: dict[str, SlotWriter] = {}
+
+    def ends(self, addresses: Iterable[Address]) -> dict[Address, int]:
+        """Return the offset that the next record of each slot will get."""
+        found: dict[Address, int] = {}
+        for cluster, there in _by_cluster(addresses, lambda address: address.cluster):
+            asker = self._asker(cluster)
+            ends = asker.ends([_place(address) for address in there], self._timeout_s)
+            found.update((address, ends[_place(address)]) for address in there)
+        return found
+
+    def read(self, ranges: Mapping[Address, tuple[int, int]]) -> dict[Address, list[Record]]:
+        """Return the records of each slot from its first offset to before its second."""
+        found: dict[Address, list[Record]] = {}
+        for cluster, there in _by_cluster(ranges, lambda address: address.cluster):
+            asked = {_place(address): ranges[address] for address in there}
+            read = self._reader(cluster).read(asked, self._timeout_s)
+            for address in there:
+                found[address] = [_record(message) for message in read[_place(address)]]
+        return found
+
+    def append(self, records: Sequence[Written]) -> int:
+        """Append records, of each slot in order; return how many, once all are acknowledged."""
+        for cluster, there in _by_cluster(records, lambda record: record.address.cluster):
+            self._writer(cluster).append(
+                [Outgoing(_place(one.address), one.key, one.value) for one in there]
+            )
+        return len(records)
+
+    def close(self) -> None:
+        """Let go of all clients; later calls make new ones."""
+        for asker in self._askers.values():
+            asker.close()
+        for reader in self._readers.values():
+            reader.close()
+        for writer in self._writers.values():
+            writer.close()
+
+    def _asker(self, cluster: str) -> SlotEnds:
+        if cluster not in self._askers:
+            self._askers[cluster] = SlotEnds(self._topology().cluster(cluster), self._client_id)
+        return self._askers[cluster]
+
+    def _reader(self, cluster: str) -> SlotReader:
+        if cluster not in self._readers:
+            self._readers[cluster] = SlotReader(self._topology().cluster(cluster), self._client_id)
+        return self._readers[cluster]
+
+    def _writer(self, cluster: str) -> SlotWriter:
+        if cluster not in self._writers:
+            self._writers[cluster] = SlotWriter(
+                self._topology().cluster(cluster), self._client_id, timeout_s=self._timeout_s
+            )
+        return self._writers[cluster]
+
+
+def _place(address: Address) -> Place:
+    return Place(address.topic, address.partition)
+
+
+def _by_cluster(
+    items: Iterable[_Item], cluster_of: Callable[[_Item], str]
+) -> Iterator[tuple[str, list[_Item]]]:
+    found: dict[str, list[_Item]] = {}
+    for item in items:
+        found.setdefault(cluster_of(item), []).append(item)
+    return iter(found.items())
+
+
+def _record(message: Message) -> Record:
+    key, value = message.key(), message.value()
+    return Record(
+        message.offset() or 0,
+        key if isinstance(key, bytes) else b"",
+        value if isinstance(value, bytes) else None,
+    )
