@@ -17,6 +17,7 @@ from southbound.cli.table import show, show_json
 
 if TYPE_CHECKING:
     from southbound.bench.result import BenchResult
+    from southbound.local.layout import LayoutSettings
 
 app = noun("Benchmarks, each beside its baseline in one run, on a fleet of their own.")
 
@@ -28,6 +29,7 @@ Clusters = Annotated[int, typer.Option(min=1, max=10, help="Kafka clusters.")]
 Scale = Annotated[
     float, typer.Option(min=0.0001, help="Multiplies the sizes: 0.01 for a quick look.")
 ]
+Processes = Annotated[int, typer.Option(min=1, help="Processes that the nodes are dealt to.")]
 
 _RESULTS = Path("bench")
 
@@ -36,7 +38,7 @@ _RESULTS = Path("bench")
 def publish(
     ctx: typer.Context,
     hosts: Annotated[int, typer.Option(min=1, help="Hosts; each gets one change a run.")] = 200_000,
-    topics: Annotated[int, typer.Option(min=1, help="Topics of each cluster's host pool.")] = 50,
+    topics: Annotated[int, typer.Option(min=1, help="Topics of each cluster's host pool.")] = 200,
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 50,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each side, in turns.")] = 3,
     validate: Annotated[bool, typer.Option(help="Judge each spec before it is sent.")] = True,
@@ -86,6 +88,93 @@ def directory(
     with staged(StageSettings(clusters=clusters, state_dir=state_dir), say) as running:
         result = run_directory(running.directory, running.redis_url, bench, progress=say)
         report(session_of(ctx), result, running.redis_url)
+
+
+@app.command(cls=Verb)
+def latency(
+    ctx: typer.Context,
+    hosts: Annotated[int, typer.Option(min=1, help="Nodes, each with a real agent.")] = 300,
+    rate: Annotated[float, typer.Option(min=1, help="Changes a second, in an open loop.")] = 1000.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long changes count.")] = 30.0,
+    rest: Annotated[float, typer.Option(min=0, help="Seconds that agents stand before.")] = 20.0,
+    processes: Processes = 2,
+    clusters: Clusters = 3,
+    scale: Scale = 1.0,
+    state_dir: StateDir = None,
+) -> None:
+    """Single changes until accepted and until applied by the node, beside bare Kafka clients."""
+    from southbound.bench.latency import LatencyBench, run_latency
+    from southbound.bench.stage import StageSettings, staged
+
+    bench = LatencyBench(
+        hosts=max(1, round(hosts * scale)),
+        rate=max(1.0, rate * scale),
+        seconds=seconds,
+        rest_s=rest,
+        processes=processes,
+    )
+    stage = StageSettings(clusters=clusters, layout=_node_layout(), state_dir=state_dir)
+    with staged(stage, say) as running:
+        result = run_latency(running.directory, running.redis_url, bench, progress=say)
+        report(session_of(ctx), result, running.redis_url)
+
+
+@app.command(cls=Verb)
+def bootstrap(
+    ctx: typer.Context,
+    agents: Annotated[int, typer.Option(min=1, help="Agents without any state.")] = 500,
+    ports: Annotated[int, typer.Option(min=1, help="Ports of each one's host.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each side, in turns.")] = 3,
+    processes: Processes = 2,
+    clusters: Clusters = 3,
+    scale: Scale = 1.0,
+    state_dir: StateDir = None,
+) -> None:
+    """Agents without state until all is applied, beside bare consumers of the same partitions."""
+    from southbound.bench.bootstrap import BootstrapBench, run_bootstrap
+    from southbound.bench.stage import StageSettings, staged
+
+    bench = BootstrapBench(
+        agents=max(1, round(agents * scale)), ports=ports, rounds=rounds, processes=processes
+    )
+    stage = StageSettings(clusters=clusters, layout=_node_layout(), state_dir=state_dir)
+    with staged(stage, say) as running:
+        result = run_bootstrap(running.directory, running.redis_url, bench, progress=say)
+        report(session_of(ctx), result, running.redis_url)
+
+
+@app.command(cls=Verb)
+def agent(
+    ctx: typer.Context,
+    ports: Annotated[int, typer.Option(min=1, help="Ports of the agent's host.")] = 20,
+    starts: Annotated[int, typer.Option(min=1, help="Starts without state.")] = 7,
+    rest: Annotated[float, typer.Option(min=0, help="Seconds before it counts as idle.")] = 20.0,
+    idle: Annotated[float, typer.Option(min=0.1, help="Seconds that it is watched idle.")] = 60.0,
+    clusters: Clusters = 1,
+    scale: Scale = 1.0,
+    state_dir: StateDir = None,
+) -> None:
+    """One agent's memory, idle cost and start, beside a process with a bare consumer."""
+    from southbound.bench.agent import AgentBench, run_agent_bench
+    from southbound.bench.stage import StageSettings, staged
+
+    bench = AgentBench(
+        ports=ports,
+        starts=max(1, round(starts * scale)),
+        rest_s=rest * min(scale, 1.0),
+        idle_s=max(0.1, idle * scale),
+    )
+    stage = StageSettings(clusters=clusters, state_dir=state_dir)
+    with staged(stage, say) as running:
+        result = run_agent_bench(running.directory, running.redis_url, bench, progress=say)
+        report(session_of(ctx), result, running.redis_url)
+
+
+def _node_layout() -> LayoutSettings:
+    """Return pools in which a few hundred hosts have a slot each, or nearly."""
+    from southbound.local.layout import LayoutSettings, PoolSize
+
+    return LayoutSettings(host=PoolSize(topics=10, partitions=10, max_per_slot=64))
 
 
 def report(session: Session, result: BenchResult, redis_url: str) -> None:

@@ -60,7 +60,7 @@ _NOBODY_ANSWERS = frozenset(
     }
 )
 
-_LEAN = {
+LEAN = {
     # A node needs no deep queue: what is not taken yet waits at the broker.
     "queued.min.messages": 2_000,
     "queued.max.messages.kbytes": 4_096,
@@ -96,7 +96,7 @@ class _Reader:
         self._last_s = 0.0
         self._addresses: dict[tuple[str, int], Address] = {}
         overrides = {
-            **_LEAN,
+            **LEAN,
             "fetch.wait.max.ms": wait_ms,
             "socket.timeout.ms": wait_ms + 30_000,
         }
