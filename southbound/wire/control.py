@@ -14,6 +14,12 @@ from southbound.wire.envelope import VERSION
 
 _VERSION_BYTE = bytes([VERSION])
 
+NULL_BELIEVED_US = 86_400_000_000
+"""A null in `sb.moves` ends only an entry that was written at least this long before it.
+
+Whoever prunes an old entry may be overtaken by a new one, which his null would hide from the fence.
+"""
+
 
 class Marker(msgspec.Struct, frozen=True, array_like=True):
     """`!handover`: this scope's stream goes on at `row` (a placement's), from offset `start`."""
