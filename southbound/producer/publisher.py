@@ -219,12 +219,18 @@ class Publisher:
         with self._counting:
             self.counters.turned += len(parcels)
         away = []
+        waiting = []
         for parcel in parcels:
             assert parcel.route is not None
-            if unsent(parcel, parcel.route):
+            if not unsent(parcel, parcel.route):
+                self._fencer(parcel.route.keeper).put(parcel)
+            elif self._resolver.is_present(parcel):
                 away.append(parcel)
             else:
-                self._fencer(parcel.route.keeper).put(parcel)
+                # The host has gone to a cluster where a VPC of its ports may not be yet.
+                waiting.append(parcel)
+        if waiting:
+            self._resolver.put(waiting)
         self._send_on(away)
 
     def _delivered(self, group: Group) -> None:

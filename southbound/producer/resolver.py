@@ -81,7 +81,8 @@ class Resolver:
         """Route what can be routed from memory alone; return (routed, the rest)."""
         busy = self._busy
         hosts = self._directory.known_hosts(_ids(parcels, ScopeClass.HOST))
-        vpcs = self._directory.known_vpcs(_ids(parcels, ScopeClass.VPC))
+        named = {vpc for parcel in parcels for vpc in parcel.vpcs}
+        vpcs = self._directory.known_vpcs([*_ids(parcels, ScopeClass.VPC), *named])
         topology = self._directory.topology
         routed: list[Parcel] = []
         rest: list[Parcel] = []
@@ -106,8 +107,9 @@ class Resolver:
             if placement is None:
                 return None
             route = self._routes.of_host(id, placement, topology)
+            assert route.fence is not None
             for vpc in parcel.vpcs:
-                if (vpc, route.fence) not in self._present:
+                if not self._is_present(vpc, route.fence, vpcs.get(vpc), topology):
                     return None
             return route
         if cls is ScopeClass.VPC:
@@ -116,6 +118,21 @@ class Resolver:
                 return None
             return route_vpc(id, replicas, topology)
         return self._known_public(parcel)
+
+    def is_present(self, parcel: Parcel) -> bool:
+        """Tell whether the VPCs of a part's ports are known to be present where its route leads."""
+        assert parcel.route is not None
+        cluster, topology = parcel.route.keeper, self._directory.topology
+        rows = self._directory.known_vpcs(parcel.vpcs) if parcel.vpcs else {}
+        return all(self._is_present(vpc, cluster, rows.get(vpc), topology) for vpc in parcel.vpcs)
+
+    def _is_present(
+        self, vpc: str, cluster: str, row: VpcPlacement | None, topology: Topology
+    ) -> bool:
+        """A replica that was seen complete may have been dropped since: its row, if known, decides."""
+        if (vpc, cluster) not in self._present:
+            return False
+        return row is None or row.in_cluster(cluster, topology) is not None
 
     def _known_public(self, parcel: Parcel) -> Route | None:
         keys = [decode_key(record.key) for record in parcel.records]
@@ -195,11 +212,13 @@ class Resolver:
         """Make the VPCs of the parts' ports present in the clusters of their hosts."""
         wanted: dict[tuple[str, str], None] = {}
         homes: dict[str, str | None] = {}
+        rows = self._directory.known_vpcs({vpc for parcel in parcels for vpc in parcel.vpcs})
+        topology = self._directory.topology
         for parcel in parcels:
             assert parcel.route is not None
             for vpc in parcel.vpcs:
                 pair = (vpc, parcel.route.keeper)
-                if pair not in self._present:
+                if not self._is_present(*pair, rows.get(vpc), topology):
                     wanted[pair] = None
                     homes.setdefault(vpc, parcel.route.keeper)
         if not wanted:
