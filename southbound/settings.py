@@ -149,12 +149,11 @@ class TrackerSettings:
 
     `clusters`: only these (none: all of the topology). `tracked_max` bounds the announced changesets
     that are followed at once; past it the oldest is given up. `changesets_max` and
-    `changeset_retention_s` bound those remembered when settled. `heard_max` bounds the list of
-    changesets that reports named last. `host_retention_s`: how long a silent host is remembered,
+    `changeset_retention_s` bound those remembered when settled. `heard_max` bounds the lines
+    remembered of changesets that nobody announced. `host_retention_s`: how long a silent host is remembered,
     which must exceed the agents' `inventory_every_s`; `deleted_retention_s`: how long a delete that
     is done. `threads_max` bounds the requests served at once, long waits included; `wait_max_s` one
-    wait. `names_max` bounds the hosts named in one answer. `look_max` bounds the lines looked at for
-    a changeset that nobody announced. `sweep_every_s`: how often what is too old is forgotten.
+    wait. `names_max` bounds the hosts named in one answer. `sweep_every_s`: how often what is too old is forgotten.
     """
 
     client_id: str = "tracker"
@@ -162,7 +161,7 @@ class TrackerSettings:
     tracked_max: int = 20_000
     changesets_max: int = 100_000
     changeset_retention_s: float = 3 * 86_400.0
-    heard_max: int = 1_000
+    heard_max: int = 50_000
     host_retention_s: float = 7 * 86_400.0
     deleted_retention_s: float = 86_400.0
     cache_mib: int = 64
@@ -170,7 +169,6 @@ class TrackerSettings:
     wait_max_s: float = 60.0
     body_bytes_max: int = 16 << 20
     names_max: int = 10_000
-    look_max: int = 100_000
     sweep_every_s: float = 300.0
 
 

@@ -7,7 +7,7 @@ ends when the answer is there or the time is over, and then says how it stands.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -17,9 +17,9 @@ from southbound.tracker.board import Announcement, Board, Part, part_text
 from southbound.tracker.messages import EffectiveHost, EffectiveResource, ListedChangeset
 from southbound.tracker.service import TrackerService, bell_of_host
 from southbound.tracker.standing import Gate, Standing, judge_gate
-from southbound.tracker.store import ANY_WORKER, Reader
+from southbound.tracker.store import Reader
 from southbound.tracker.summary import Summary, convergence
-from southbound.wire.keys import check_id, encode_key
+from southbound.wire.keys import check_id, decode_key, encode_key
 
 _STATES = ("applied", "failed", "pending", "deleted")
 
@@ -109,10 +109,8 @@ class Questions:
 
     def _heard(self, id: str, names_max: int) -> Summary | None:
         with self._reader() as reader:
-            told = reader.of_changeset(id, self._settings.look_max)
-            if not told:
-                return None
-            return _summary_of(id, told, reader, names_max)
+            revisions = reader.of_changeset(id)
+            return _summary_of(id, revisions, reader, names_max) if revisions else None
 
     def _bounded(self, timeout_s: float) -> float:
         return min(max(timeout_s, 0.0), self._settings.wait_max_s)
@@ -159,34 +157,23 @@ def _effective(one: Standing) -> EffectiveResource:
     )
 
 
-def _summary_of(
-    id: str, told: Sequence[tuple[str, Standing]], reader: Reader, names_max: int
-) -> Summary:
-    """Put a changeset together that nobody announced, from what stands of it, and resolve it."""
+def _summary_of(id: str, revisions: Mapping[bytes, int], reader: Reader, names_max: int) -> Summary:
+    """Put a changeset together that nobody announced, from what was told of it, and resolve it."""
     board = Board(1, lambda _seconds: None)
-    followed, _ = board.announce(Announcement(id, _parts_of(id, told), 0))
+    followed, _ = board.announce(Announcement(id, _parts_of(revisions), 0))
     for scope in board.unexpected(followed):
-        here = {host for host, one in told if one.resource.scope == scope}
-        board.expect(followed, scope, here.union(reader.followers(scope.id)))
+        board.expect(followed, scope, reader.followers(scope.id))
     for host, keys in board.wanted(followed):
         found = (reader.standing(host, key) for key in keys)
         board.recall(host, [one for one in found if one is not None])
     summary = board.summary(followed, names_max)
     first_us = min(followed.took_us.values(), default=0)
-    return msgspec.structs.replace(
-        summary,
-        standing="heard",
-        convergence=convergence(followed.took_us, first_us, "first report"),
-    )
+    took = convergence(followed.took_us, first_us, "first report")
+    return msgspec.structs.replace(summary, standing="heard", convergence=took)
 
 
-def _parts_of(id: str, told: Sequence[tuple[str, Standing]]) -> tuple[Part, ...]:
-    revisions: dict[Scope, dict[bytes, int]] = {}
-    for host, one in told:
-        scope = one.resource.scope
-        assert host == ANY_WORKER or scope.cls is not ScopeClass.PUBLIC
-        ours = [one.revision] if one.changeset == id else []
-        ours += [one.open_revision] if one.open_changeset == id and one.is_open else []
-        keys = revisions.setdefault(scope, {})
-        keys[one.key] = max(keys.get(one.key, 0), *ours)
-    return tuple(Part(part_text(scope), keys) for scope, keys in revisions.items())
+def _parts_of(revisions: Mapping[bytes, int]) -> tuple[Part, ...]:
+    scopes: dict[Scope, dict[bytes, int]] = {}
+    for key, revision in revisions.items():
+        scopes.setdefault(decode_key(key).scope, {})[key] = revision
+    return tuple(Part(part_text(scope), keys) for scope, keys in scopes.items())

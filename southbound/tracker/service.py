@@ -70,7 +70,7 @@ class TrackerService:
         self._board = Board(self.settings.tracked_max, self.counters.convergence.observe)
         self._followings: dict[str, _Following] = {}
         self._wondering: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._heard: dict[str, int] = {}
+        self._heard: dict[tuple[str, bytes], tuple[int, int]] = {}
         self._heard_at_s = 0.0
         self._counts = (0, 0)
         self._closing = threading.Event()
@@ -287,6 +287,7 @@ class TrackerService:
                     for report in batch.reports:
                         self._board.heard(report)
                     touched = self._write_touched(writing)
+                    self._note_heard(batch)
                     self._write_heard(writing)
             except EdgeError:
                 self.counters.write_failures += 1
@@ -308,15 +309,22 @@ class TrackerService:
             for entry in report.entries:
                 word = entry.outcome.name.lower()
                 entries[word] = entries.get(word, 0) + 1
-                self._heard[entry.changeset] = batch.now_us
+
+    def _note_heard(self, batch: Read) -> None:
+        heard, at_us = self._heard, batch.now_us
+        for report in batch.reports:
+            if report.inventory is None:
+                for entry in report.entries:
+                    heard[entry.changeset, entry.key] = (entry.revision, at_us)
 
     def _write_heard(self, writing: Writing) -> None:
-        """Write the list of changesets heard of, once a second: it is only for people to look at."""
+        """Write what reports named, once a second: what is still open is found without it."""
+        while len(self._heard) > self.settings.heard_max:
+            del self._heard[next(iter(self._heard))]
         if self._heard and time.monotonic() > self._heard_at_s + _HEARD_EVERY_S:
             self._heard_at_s = time.monotonic()
-            last = dict(list(self._heard.items())[-self.settings.heard_max :])
+            writing.heard_of(self._heard, self.settings.heard_max)
             self._heard.clear()
-            writing.heard_of(last, self.settings.heard_max)
 
     # Clusters, and time.
 
@@ -345,6 +353,9 @@ class TrackerService:
             try:
                 self._follow()
                 self._probe()
+                if self._heard:
+                    with self._lock, self.store.transaction() as writing:
+                        self._write_heard(writing)
                 if time.monotonic() > swept_s + self.settings.sweep_every_s:
                     swept_s = time.monotonic()
                     self.sweep(time.time_ns() // 1_000)

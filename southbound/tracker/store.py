@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +35,6 @@ MIGRATIONS: tuple[str, ...] = (
         open_us INTEGER NOT NULL, detail TEXT NOT NULL, needs BLOB NOT NULL,
         told_us INTEGER NOT NULL, PRIMARY KEY (host, key)
     ) WITHOUT ROWID;
-    CREATE INDEX standings_by_changeset ON standings (changeset) WHERE changeset != '';
     CREATE INDEX standings_open ON standings (open_changeset) WHERE open_revision > 0;
     CREATE INDEX standings_deleted ON standings (since_us) WHERE deleted;
     CREATE TABLE hosts (
@@ -56,7 +56,10 @@ MIGRATIONS: tuple[str, ...] = (
         definition BLOB NOT NULL, summary BLOB NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX changesets_by_time ON changesets (at_us);
-    CREATE TABLE heard (changeset TEXT PRIMARY KEY, at_us INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE heard (
+        changeset TEXT, key BLOB, revision INTEGER NOT NULL, at_us INTEGER NOT NULL,
+        PRIMARY KEY (changeset, key)
+    ) WITHOUT ROWID;
     CREATE INDEX heard_by_time ON heard (at_us);
     """,
 )
@@ -117,6 +120,7 @@ _COLUMNS = (
     "key, revision, changeset, since_us, deleted, superseded, open, open_revision, open_changeset,"
     " open_us, detail, needs, told_us"
 )
+_MERGE_PAGES = 32_768
 _ERROR = sqlite3.SQLITE_ERROR
 _needs_decoder = msgspec.msgpack.Decoder(tuple[bytes, ...])
 _encoder = msgspec.msgpack.Encoder()
@@ -244,6 +248,8 @@ class Store:
             raise ConfigError("the state was written by a newer tracker", [fault])
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        # Hosts tell in no order, so a batch touches a page for each: let many batches share a merge.
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_MERGE_PAGES}")
         connection.execute(f"PRAGMA cache_size = -{self._cache_mib * 1024}")
         if version < len(MIGRATIONS):
             connection.execute("BEGIN IMMEDIATE")
@@ -280,15 +286,19 @@ class Reader:
         )
         return [_standing(host, row) for row in rows]
 
-    def of_changeset(self, id: str, limit: int) -> list[tuple[str, Standing]]:
-        """Return hosts and resources that stand as a changeset made them, or wait or fail with it."""
-        rows = self._connection.execute(
-            f"SELECT host, {_COLUMNS} FROM standings WHERE changeset = ? AND changeset != ''"  # noqa: S608
-            f" UNION SELECT host, {_COLUMNS} FROM standings"
-            " WHERE open_changeset = ? AND open_revision > 0 LIMIT ?",
-            (id, id, limit),
+    def of_changeset(self, id: str) -> dict[bytes, int]:
+        """Return the revisions, by record key, that reports named with a changeset of late, and
+        those of it that wait or fail however long.
+        """
+        heard = self._connection.execute(
+            "SELECT key, revision FROM heard WHERE changeset = ?", (id,)
+        ).fetchall()
+        still_open = self._connection.execute(
+            "SELECT host, key, open_revision FROM standings"
+            " WHERE open_changeset = ? AND open_revision > 0",
+            (id,),
         )
-        return [(row[0], _standing(row[0], row[1:])) for row in rows]
+        return dict(heard) | {_told(host, key): revision for host, key, revision in still_open}
 
     def host(self, host: str) -> KnownHost | None:
         """Return when a host was heard of."""
@@ -317,7 +327,8 @@ class Reader:
     def heard(self, limit: int) -> list[tuple[str, int]]:
         """Return the changesets that reports named last, and when, the latest first."""
         rows = self._connection.execute(
-            "SELECT changeset, at_us FROM heard ORDER BY at_us DESC LIMIT ?", (limit,)
+            "SELECT changeset, max(at_us) FROM heard GROUP BY changeset ORDER BY 2 DESC LIMIT ?",
+            (limit,),
         )
         return [(id, at_us) for id, at_us in rows]
 
@@ -370,10 +381,11 @@ class Writing(Reader):
             ],
         )
 
-    def heard_of(self, changesets: Mapping[str, int], keep: int) -> None:
-        """Note changesets that reports named, and when; the `keep` latest are kept."""
+    def heard_of(self, lines: Mapping[tuple[str, bytes], tuple[int, int]], keep: int) -> None:
+        """Note what reports named: (changeset, record key) to (revision, when); so many are kept."""
         self._connection.executemany(
-            "INSERT OR REPLACE INTO heard VALUES (?, ?)", changesets.items()
+            "INSERT OR REPLACE INTO heard VALUES (?, ?, ?, ?)",
+            [(*line, *told) for line, told in lines.items()],
         )
         self._connection.execute(
             "DELETE FROM heard WHERE at_us <= (SELECT at_us FROM heard"
@@ -503,18 +515,25 @@ class _Lines:
 
     def add(self, report: Report) -> None:
         is_inventory = report.inventory is not None
+        prefix = scope_prefix(host_scope(report.host))
         for entry in report.entries:
-            host = ANY_WORKER if entry.key.startswith(b"p") else report.host
-            statement, row = _row(host, entry, is_inventory=is_inventory)
+            host, key = report.host, entry.key
+            if key.startswith(prefix):
+                key = key[len(prefix) - 1 :]
+            elif key.startswith(b"p"):
+                host = ANY_WORKER
+            statement, row = _row(host, key, entry, is_inventory=is_inventory)
             self._rows.setdefault(statement, []).append(row)
 
     def write(self, connection: sqlite3.Connection) -> None:
         for statement, rows in self._rows.items():
+            # Neighbours in the file are written together; those of one key stay in their order.
+            rows.sort(key=itemgetter(0, 1))
             connection.executemany(statement, rows)
 
 
-def _row(host: str, entry: ReportEntry, *, is_inventory: bool) -> tuple[str, Params]:
-    key, at_us = _stored(host, entry.key), entry.at_us
+def _row(host: str, key: bytes, entry: ReportEntry, *, is_inventory: bool) -> tuple[str, Params]:
+    at_us = entry.at_us
     needs = _encoder.encode(entry.needs) if entry.needs else b""
     if entry.outcome is Outcome.APPLIED:
         return _FOUND_APPLIED if is_inventory else _APPLIED, (
@@ -538,13 +557,17 @@ def _stored(host: str, key: bytes) -> bytes:
     return key[len(prefix) - 1 :] if key.startswith(prefix) else key
 
 
+def _told(host: str, key: bytes) -> bytes:
+    """Return a key as it was told, from how it is stored."""
+    return scope_text(host_scope(host)).encode() + key if key.startswith(b"\x1f") else key
+
+
 def _standing(host: str, row: Sequence[object]) -> Standing:
     values = list(row)
     key, needs = values[0], values[11]
     assert isinstance(key, bytes)
     assert isinstance(needs, bytes)
-    if key.startswith(b"\x1f"):
-        values[0] = scope_text(host_scope(host)).encode() + key
+    values[0] = _told(host, key)
     values[4] = bool(values[4])
     values[6] = Outcome(int(str(values[6])))
     values[11] = _needs_decoder.decode(needs) if needs else ()

@@ -191,18 +191,19 @@ def test_silent_hosts_are_forgotten_and_others_are_not(store: Store) -> None:
 
 
 def test_changesets_are_found_by_what_stands_or_fails(store: Store) -> None:
-    """And the list of those heard of keeps only the last."""
+    """What fails is found however long ago; of the rest, what was told last."""
     _take(
         store,
         report("h", line(KEY, 1, changeset="a")),
         report("g", line(port("g"), 1, FAILED, changeset="b")),
     )
     with store.transaction() as writing:
-        assert [host for host, _ in writing.of_changeset("a", 9)] == ["h"]
-        assert [host for host, _ in writing.of_changeset("b", 9)] == ["g"]
-        assert writing.of_changeset("", 9) == []
+        assert writing.of_changeset("a") == {}
+        assert writing.of_changeset("b") == {port("g"): 1}
         assert writing.unfinished(9) == [("b", 1)]
-        writing.heard_of({f"c{number}": number for number in range(10)}, 3)
+        writing.heard_of({(f"c{number}", KEY): (7, number) for number in range(10)}, 3)
+        assert writing.of_changeset("c9") == {KEY: 7}
+        assert writing.of_changeset("c1") == {}
         assert writing.heard(9) == [("c9", 9), ("c8", 8), ("c7", 7)]
 
 
