@@ -177,6 +177,24 @@ def _node_layout() -> LayoutSettings:
     return LayoutSettings(host=PoolSize(topics=10, partitions=10, max_per_slot=64))
 
 
+@app.command(cls=Verb)
+def tracker(
+    ctx: typer.Context,
+    hosts: Annotated[int, typer.Option(min=1, help="Hosts that tell, twice each.")] = 1_000_000,
+    clusters: Clusters = 3,
+    scale: Scale = 1.0,
+    state_dir: StateDir = None,
+) -> None:
+    """Reports handled by the tracker, and what a host costs it, beside a bare consumer."""
+    from southbound.bench.stage import StageSettings, staged
+    from southbound.bench.tracker import TrackerBench, run_tracker
+
+    bench = TrackerBench(hosts=max(1, round(hosts * scale)))
+    with staged(StageSettings(clusters=clusters, state_dir=state_dir), say) as running:
+        result = run_tracker(running.directory.topology, bench, progress=say)
+        report(session_of(ctx), result, running.redis_url)
+
+
 def report(session: Session, result: BenchResult, redis_url: str) -> None:
     """Print a result with the machine, and keep it as a file of its own."""
     from southbound.bench.machine import machine, software
