@@ -197,6 +197,15 @@ class Board:
         )
         return named(summary, applied, names_max)
 
+    def expire(self, before_us: int) -> int:
+        """Give up what was sent before that time; return how many were still open."""
+        late = [one for one in self._by_id.values() if one.announcement.sent_us < before_us]
+        for one in late:
+            one.given_up = self._core.is_open(one.watch)
+            self._drop(one)
+            self._touch(one)
+        return sum(one.given_up for one in late)
+
     def touched(self) -> list[Followed]:
         """Return those of which something changed since the last call; the final ones go now."""
         touched, self._touched = self._touched, {}

@@ -374,11 +374,14 @@ class TrackerService:
     def sweep(self, now_us: int) -> None:
         """Forget what is too old, and count what there is."""
         settings = self.settings
+        changesets_us = now_us - int(settings.changeset_retention_s * 1e6)
         with self._lock, self.store.transaction() as writing:
+            self.counters.given_up += self._board.expire(changesets_us)
+            self._write_touched(writing)
             self.counters.hosts_forgotten += writing.forget_older(
                 silent_us=now_us - int(settings.host_retention_s * 1e6),
                 deletes_us=now_us - int(settings.deleted_retention_s * 1e6),
-                changesets_us=now_us - int(settings.changeset_retention_s * 1e6),
+                changesets_us=changesets_us,
                 changesets_max=settings.changesets_max,
             )
             self._counts = writing.counts()

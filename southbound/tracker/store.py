@@ -382,13 +382,16 @@ class Writing(Reader):
         )
 
     def heard_of(self, lines: Mapping[tuple[str, bytes], tuple[int, int]], keep: int) -> None:
-        """Note what reports named: (changeset, record key) to (revision, when); so many are kept."""
+        """Note what reports named: (changeset, record key) to (revision, when).
+
+        So many are kept, and what is as old as the oldest of them.
+        """
         self._connection.executemany(
             "INSERT OR REPLACE INTO heard VALUES (?, ?, ?, ?)",
             [(*line, *told) for line, told in lines.items()],
         )
         self._connection.execute(
-            "DELETE FROM heard WHERE at_us <= (SELECT at_us FROM heard"
+            "DELETE FROM heard WHERE at_us < (SELECT at_us FROM heard"
             " ORDER BY at_us DESC LIMIT 1 OFFSET ?)",
             (keep,),
         )

@@ -135,6 +135,16 @@ def test_too_many_give_up_the_oldest(board: Board) -> None:
     assert len(board) == 3
 
 
+def test_what_nobody_settles_is_given_up_in_time(board: Board) -> None:
+    """Its sender may have died; what is younger stays."""
+    old, _ = board.announce(_host("old", sent_us=10))
+    young, _ = board.announce(_host("young", sent_us=20))
+    assert board.expire(20) == 1
+    assert old.given_up
+    assert not young.given_up
+    assert len(board) == 1
+
+
 def test_an_id_that_is_announced_again_is_followed_anew(board: Board) -> None:
     """The earlier one is let go of, and reports count for the later one."""
     board.announce(_host("c", revision=1))

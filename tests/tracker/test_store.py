@@ -204,7 +204,7 @@ def test_changesets_are_found_by_what_stands_or_fails(store: Store) -> None:
         writing.heard_of({(f"c{number}", KEY): (7, number) for number in range(10)}, 3)
         assert writing.of_changeset("c9") == {KEY: 7}
         assert writing.of_changeset("c1") == {}
-        assert writing.heard(9) == [("c9", 9), ("c8", 8), ("c7", 7)]
+        assert writing.heard(9) == [("c9", 9), ("c8", 8), ("c7", 7), ("c6", 6)]
 
 
 def _fail_to_take(store: Store) -> None:

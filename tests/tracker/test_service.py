@@ -1,0 +1,111 @@
+"""The service without clusters: what it forgets, counts, and how it refuses to lose a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from southbound.errors import EdgeError
+from southbound.tracker.questions import Questions
+from southbound.tracker.service import TrackerService
+from tests.tracker.desk import (
+    APPLIED,
+    FAILED,
+    announcement,
+    inventory,
+    line,
+    port,
+    read,
+    report,
+    service,
+)
+
+_DAY_US = 86_400_000_000
+
+
+@pytest.fixture
+def tracker(tmp_path: Path) -> Iterator[TrackerService]:
+    """Return a started service."""
+    made = service(tmp_path)
+    yield made
+    made.close()
+
+
+def test_it_is_live_and_ready_without_anything_to_follow(tracker: TrackerService) -> None:
+    """And neither before its start nor after its end."""
+    assert tracker.status().ready
+    assert tracker.gauges().clusters_followed == 0
+
+
+def test_what_is_too_old_goes_and_is_counted(tracker: TrackerService) -> None:
+    """Silent hosts with all they had, and changesets that nobody settled."""
+    told = report("h", line(port("h"), 1, FAILED)), report("g", line(port("g"), 1))
+    tracker.taken(read(*told))
+    tracker.announce([announcement("open", ("h\x1fz", {port("z"): 1}), sent_us=1)])
+    tracker.sweep(2_000_000)
+    assert (tracker.gauges().hosts, tracker.gauges().unfinished) == (2, 1)
+    tracker.sweep(8 * _DAY_US)
+    gauges = tracker.gauges()
+    assert (gauges.hosts, gauges.unfinished, gauges.changesets_open) == (0, 0, 0)
+    assert tracker.counters.hosts_forgotten == 2
+    assert tracker.counters.given_up == 1
+    assert Questions(tracker).host("h") is None
+
+
+def test_lines_are_counted_by_outcome_and_inventories_apart(tracker: TrackerService) -> None:
+    """An inventory is no news, so its lines are nobody's applying."""
+    tracker.taken(read(report("h", line(port("h"), 1), line(port("h", "q"), 1, FAILED))))
+    tracker.taken(read(inventory("h", 9, line(port("h"), 1))))
+    assert tracker.counters.entries == {"applied": 1, "failed": 1}
+    assert (tracker.counters.reports, tracker.counters.inventories) == (2, 1)
+    assert sum(tracker.counters.lag.counts) == 2
+
+
+def test_how_long_hosts_took_is_observed_once_each(tracker: TrackerService) -> None:
+    """Of announced changesets; what a restart hears again is not."""
+    key = port("h")
+    tracker.announce([announcement("c", ("h\x1fh", {key: 1}), sent_us=1_000_000)])
+    tracker.taken(read(report("h", line(key, 1, APPLIED, at_us=1_400_000))))
+    tracker.taken(read(report("h", line(key, 1, APPLIED, at_us=1_900_000))))
+    assert sum(tracker.counters.convergence.counts) == 1
+    assert tracker.counters.convergence.sum_s == pytest.approx(0.4)
+    assert tracker.counters.settled == 1
+    tracker.announce([announcement("again", ("h\x1fh", {key: 1}), sent_us=1_000_000)])
+    assert sum(tracker.counters.convergence.counts) == 1
+
+
+def test_a_batch_that_the_disk_refuses_is_not_taken(
+    tracker: TrackerService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The feed gets the error and reads it again; nobody was told of anything."""
+    batch = read(report("h", line(port("h"), 1)))
+    with tracker.store.transaction() as writing:
+        writing._connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON hosts BEGIN SELECT raise(ABORT, 'disk full'); END"
+        )
+    with pytest.raises(EdgeError, match="disk full"):
+        tracker.taken(batch)
+    assert tracker.counters.write_failures == 1
+    assert tracker.counters.reports == 0
+    assert Questions(tracker).host("h") is None
+    with tracker.store.transaction() as writing:
+        writing._connection.execute("DROP TRIGGER full")
+    tracker.taken(batch)
+    assert Questions(tracker).host("h") is not None
+
+
+def test_many_changesets_of_nobody_leave_a_bounded_trace(tmp_path: Path) -> None:
+    """Only the last lines are remembered, but what fails is always found."""
+    small = service(tmp_path, heard_max=3)
+    fails = report("h", line(port("h"), 1, FAILED, changeset="bad"))
+    lines = [line(port("h", f"p{one}"), 1, changeset=f"c{one}") for one in range(9)]
+    for at_us, told in enumerate((fails, *(report("h", one) for one in lines))):
+        small._heard_at_s = 0.0
+        small.taken(read(told)._replace(now_us=at_us))
+    questions = Questions(small)
+    assert questions.changeset("bad", 9, 0) is not None
+    assert questions.changeset("c8", 9, 0) is not None
+    assert questions.changeset("c1", 9, 0) is None
+    small.close()
