@@ -22,11 +22,10 @@ class Digest:
     """Hash of a key to the highest revision that was seen of it in one slot."""
 
     def __init__(self, data: bytes = b"") -> None:
+        if len(data) % 16:
+            raise WireError(f"not a digest: {len(data)} bytes")
         numbers = array("Q")
-        try:
-            numbers.frombytes(data)
-        except ValueError as error:
-            raise WireError(f"not a digest: {len(data)} bytes") from error
+        numbers.frombytes(data)
         half = len(numbers) // 2
         self._highest = dict(zip(numbers[:half], numbers[half:], strict=True))
 

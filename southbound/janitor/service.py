@@ -11,6 +11,7 @@ are the keys of one batch of slots; placements and revisions are in a file.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator
@@ -55,31 +56,29 @@ class Janitor:
     """Sweeps a share of the fleet. Making it does no IO; `run` and `run_once` are for one thread.
 
     `state_dir`: folder of its memory, which belongs to one process; None, or a dry run: it remembers
-    nothing beyond its end. Raises `ConfigError` for settings that cannot be.
+    nothing beyond its end. `topology`: used until the directory holds one. Raises `ConfigError` for
+    settings that cannot be.
     """
 
     def __init__(
         self,
-        redis_url: str,
-        state_dir: Path | None,
         settings: JanitorSettings,
-        directory_settings: DirectorySettings | None = None,
+        directory: DirectorySettings,
+        state_dir: Path | None = None,
+        topology: Topology | None = None,
     ) -> None:
         _check(settings)
         self.settings = settings
         self.tally = Tally()
         self.stand = Stand()
         self._notes = Notes()
-        # It looks hosts up in Redis only to compare, so nothing of it may come from a cache.
-        defaults = DirectorySettings(
-            redis_url=redis_url, client_id=settings.client_id, visitor=True
-        )
-        chosen = directory_settings or defaults
-        self._directory = Directory(chosen)
+        # It looks into Redis only to compare, so nothing of it may come from a cache.
+        visiting = dataclasses.replace(directory, visitor=True)
+        self._directory = Directory(visiting, topology)
         self._pace = Pace(settings.records_per_second)
         file = None if state_dir is None or settings.dry_run else state_dir / _BOOKS
         self._books = Books(file)
-        self._ledgers = Ledgers(self._books, self.tally, Manner(chosen, settings.dry_run))
+        self._ledgers = Ledgers(self._books, self.tally, Manner(visiting, settings.dry_run))
         self._clients = ClientPool(settings.client_id, settings.timeout_s)
         self._tools = Tools(
             self._books,
