@@ -20,6 +20,7 @@ from southbound.cli import (
     directory,
     doctor,
     hosts,
+    janitor,
     local,
     publish,
     topology,
@@ -55,6 +56,7 @@ app.add_typer(changesets.app, name="changesets")
 app.add_typer(agent.app, name="agent")
 app.add_typer(worker.app, name="worker")
 app.add_typer(tracker.app, name="tracker")
+app.add_typer(janitor.app, name="janitor")
 app.add_typer(directory.app, name="directory")
 app.command("doctor", cls=Verb)(doctor.doctor)
 app.command("demo", cls=Verb)(demo.demo)
