@@ -28,10 +28,11 @@ Progress = Callable[[str], None]
 class StageSettings:
     """What a benchmark runs on.
 
-    `state_dir`: the fleet's data are in its folder `bench-fleet`; a temporary folder where None.
+    `azs`: as many as the fleet has by itself where None. `state_dir`: the fleet's data are in its folder `bench-fleet`; a temporary folder where None.
     """
 
     clusters: int = 3
+    azs: int | None = None
     layout: LayoutSettings = field(default_factory=LayoutSettings)
     state_dir: Path | None = None
 
@@ -59,7 +60,7 @@ def staged(settings: StageSettings, progress: Progress) -> Iterator[Stage]:
         # A run that was killed outright may have left its servers.
         fleet.down(wipe=True)
         try:
-            fleet.up(settings.clusters, progress=progress)
+            fleet.up(settings.clusters, settings.azs, progress=progress)
             topology = load_topology(fleet.topology_file)
             progress(f"creating the topics of {len(topology.clusters)} clusters")
             apply_topics(topology)

@@ -170,6 +170,35 @@ def agent(
         report(session_of(ctx), result, running.redis_url)
 
 
+@app.command(cls=Verb)
+def handover(
+    ctx: typer.Context,
+    hosts: Annotated[int, typer.Option(min=1, help="Hosts, each with a real agent.")] = 1_000,
+    singles: Annotated[int, typer.Option(min=1, help="How many move one by one.")] = 1_000,
+    rate: Annotated[float, typer.Option(min=1, help="Changes a second, in an open loop.")] = 500.0,
+    rest: Annotated[float, typer.Option(min=0.1, help="Seconds with nothing moved.")] = 15.0,
+    processes: Processes = 4,
+    scale: Scale = 1.0,
+    state_dir: StateDir = None,
+) -> None:
+    """Pause of each host that is moved under traffic, beside stopping, draining and switching."""
+    from southbound.bench.handover import HandoverBench, run_handover
+    from southbound.bench.stage import StageSettings, staged
+
+    bench = HandoverBench(
+        hosts=max(2, round(hosts * scale)),
+        singles=max(1, round(singles * scale)),
+        stopped=max(1, round(50 * min(1.0, scale))),
+        rate=max(1.0, rate * scale),
+        rest_s=rest,
+        processes=processes,
+    )
+    stage = StageSettings(clusters=2, azs=1, layout=_node_layout(), state_dir=state_dir)
+    with staged(stage, say) as running:
+        result = run_handover(running.directory, running.redis_url, bench, progress=say)
+        report(session_of(ctx), result, running.redis_url)
+
+
 def _node_layout() -> LayoutSettings:
     """Return pools in which a few hundred hosts have a slot each, or nearly."""
     from southbound.local.layout import LayoutSettings, PoolSize
