@@ -151,7 +151,8 @@ class TrackerSettings:
     that are followed at once; past it the oldest is given up. `changesets_max` and
     `changeset_retention_s` bound those remembered when settled. `heard_max` bounds the lines
     remembered of changesets that nobody announced. `host_retention_s`: how long a silent host is remembered,
-    which must exceed the agents' `inventory_every_s`; `deleted_retention_s`: how long a delete that
+    which must exceed the agents' `inventory_every_s`; `forgets_after_s`: for how long after a start
+    none is forgotten, since they may tell nothing but inventories; `deleted_retention_s`: how long a delete that
     is done. `threads_max` bounds the requests served at once, long waits included; `wait_max_s` one
     wait. `names_max` bounds the hosts named in one answer. `sweep_every_s`: how often what is too old is forgotten.
     """
@@ -163,6 +164,7 @@ class TrackerSettings:
     changeset_retention_s: float = 3 * 86_400.0
     heard_max: int = 50_000
     host_retention_s: float = 7 * 86_400.0
+    forgets_after_s: float = 2 * 86_400.0
     deleted_retention_s: float = 86_400.0
     cache_mib: int = 64
     threads_max: int = 64

@@ -118,7 +118,7 @@ def _announcement(document: ChangesetDocument) -> Announcement:
         _refuse("parts", [], "a changeset has at least one part")
     if len({part.scope for part in parts}) < len(parts):
         _refuse("parts", document.id, "a changeset has one part for each scope")
-    return Announcement(document.id, parts, document.sent_us)
+    return Announcement(check_id(document.id, "id"), parts, document.sent_us)
 
 
 def _part(document: PartDocument) -> Part:

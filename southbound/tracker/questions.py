@@ -73,8 +73,12 @@ class Questions:
         self._service.bells.wait(
             id, lambda: self._service.is_open(id), lambda seen: not seen, self._bounded(timeout_s)
         )
-        summary = self._service.announced(id, names_max)
-        return summary if summary is not None else self._heard(id, names_max)
+        with self._reader() as reader:
+            summary = self._service.announced(id, reader, names_max)
+            if summary is not None:
+                return summary
+            revisions = reader.of_changeset(id)
+            return _summary_of(id, revisions, reader, names_max) if revisions else None
 
     def changesets(self, *, only_open: bool, limit: int) -> list[ListedChangeset]:
         """Return the latest changesets, or those that are not applied everywhere."""
@@ -82,7 +86,7 @@ class Questions:
         with self._reader() as reader:
             rows = reader.changesets(only_open=only_open, limit=limit)
             heard = reader.unfinished(limit) if only_open else reader.heard(limit)
-        announced = [self._listed(row.id, row.at_us) for row in rows]
+            announced = [self._listed(row.id, row.at_us, reader) for row in rows]
         known = {row.id for row in rows}
         others = [
             ListedChangeset(id, "heard", 0, settled=False, not_yet=number)
@@ -93,8 +97,8 @@ class Questions:
         ]
         return sorted(announced + others, key=lambda one: (-one.at_us, one.changeset))[:limit]
 
-    def _listed(self, id: str, at_us: int) -> ListedChangeset:
-        summary = self._service.announced(id, 0)
+    def _listed(self, id: str, at_us: int, reader: Reader) -> ListedChangeset:
+        summary = self._service.announced(id, reader, 0)
         if summary is None:
             return ListedChangeset(id, "sent", at_us, settled=None)
         counts = summary.counts
@@ -106,11 +110,6 @@ class Questions:
             counts.get("applied", 0) + counts.get("superseded", 0),
             sum(counts.get(word, 0) for word in ("failed", "pending", "silent")),
         )
-
-    def _heard(self, id: str, names_max: int) -> Summary | None:
-        with self._reader() as reader:
-            revisions = reader.of_changeset(id)
-            return _summary_of(id, revisions, reader, names_max) if revisions else None
 
     def _bounded(self, timeout_s: float) -> float:
         return min(max(timeout_s, 0.0), self._settings.wait_max_s)

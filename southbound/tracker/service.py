@@ -26,7 +26,7 @@ from southbound.settings import TrackerSettings
 from southbound.tracker.bells import Bells
 from southbound.tracker.board import Announcement, Board, Followed
 from southbound.tracker.counters import TrackerCounters, TrackerGauges
-from southbound.tracker.store import ChangesetRow, Presence, Read, Store, Writing
+from southbound.tracker.store import ChangesetRow, Presence, Read, Reader, Store, Writing
 from southbound.tracker.summary import Summary, shortened
 from southbound.wire.reports import Report, decode_report, parse_interest_key
 
@@ -69,10 +69,12 @@ class TrackerService:
         self._lock = threading.Lock()
         self._board = Board(self.settings.tracked_max, self.counters.convergence.observe)
         self._followings: dict[str, _Following] = {}
+        # Holds ids of changesets on the board, so it is bounded with that.
         self._wondering: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._heard: dict[tuple[str, bytes], tuple[int, int]] = {}
         self._heard_at_s = 0.0
         self._counts = (0, 0)
+        self._since_us = 0
         self._closing = threading.Event()
         self._threads = [
             threading.Thread(target=work, name=f"southbound-tracker-{work.__name__}", daemon=True)
@@ -87,6 +89,7 @@ class TrackerService:
         Raises `ConfigError` or `EdgeError` for the store. A cluster that is away is retried.
         """
         self.store.open()
+        self._since_us = time.time_ns() // 1_000
         self._restore()
         self._follow()
         deadline_s = time.monotonic() + _NOTE_S
@@ -184,20 +187,14 @@ class TrackerService:
             followed = self._board.get(id)
             return followed is not None and not self._board.is_settled(followed)
 
-    def announced(self, id: str, names_max: int) -> Summary | None:
+    def announced(self, id: str, reader: Reader, names_max: int) -> Summary | None:
         """Return what stands of an announced changeset, or None when nobody announced it."""
         with self._lock:
             followed = self._board.get(id)
             if followed is not None:
                 return self._board.summary(followed, names_max)
-        reader = self.store.reader()
-        try:
-            row = reader.changeset(id)
-        finally:
-            reader.close()
-        if row is None:
-            return None
-        return shortened(_summaries.decode(row.summary), names_max)
+        row = reader.changeset(id)
+        return None if row is None else shortened(_summaries.decode(row.summary), names_max)
 
     def _restore(self) -> None:
         """Begin again what was open, from the standings of those that it concerns."""
@@ -379,12 +376,21 @@ class TrackerService:
             self.counters.given_up += self._board.expire(changesets_us)
             self._write_touched(writing)
             self.counters.hosts_forgotten += writing.forget_older(
-                silent_us=now_us - int(settings.host_retention_s * 1e6),
+                silent_us=self._silent_us(now_us),
                 deletes_us=now_us - int(settings.deleted_retention_s * 1e6),
                 changesets_us=changesets_us,
                 changesets_max=settings.changesets_max,
             )
             self._counts = writing.counts()
+
+    def _silent_us(self, now_us: int) -> int:
+        """Return since when a host must be silent to be forgotten.
+
+        Whoever was away himself has heard nobody: for a while after a start nobody is forgotten.
+        """
+        if now_us - self._since_us < self.settings.forgets_after_s * 1e6:
+            return 0
+        return now_us - int(self.settings.host_retention_s * 1e6)
 
 
 class _Following:

@@ -47,6 +47,9 @@ def test_what_is_too_old_goes_and_is_counted(tracker: TrackerService) -> None:
     tracker.sweep(2_000_000)
     assert (tracker.gauges().hosts, tracker.gauges().unfinished) == (2, 1)
     tracker.sweep(8 * _DAY_US)
+    assert tracker.gauges().hosts == 2, "whoever has just begun to listen forgets nobody"
+    tracker._since_us = 0
+    tracker.sweep(8 * _DAY_US)
     gauges = tracker.gauges()
     assert (gauges.hosts, gauges.unfinished, gauges.changesets_open) == (0, 0, 0)
     assert tracker.counters.hosts_forgotten == 2
