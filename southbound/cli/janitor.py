@@ -63,7 +63,7 @@ def run(
         typer.Option(
             envvar="SOUTHBOUND_STATE_DIR",
             help="Folder of its memory; /var/lib/southbound/janitor, or in the local fleet's folder. "
-            "--once and --dry-run use none unless it is named.",
+            "--once uses none unless it is named, --dry-run never.",
         ),
     ] = None,
     health: Health = "",

@@ -7,6 +7,7 @@ at 0, so that an alert sees the first rise.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ _GAUGES = {
     "scopes_stray": "scopes that are away and whose records cannot go yet",
     "scopes_unknown": "scopes with records in a slot that no journal knows",
     "sweep_seconds": "how long the last sweep took",
-    "swept_timestamp_seconds": "when the last complete sweep began",
+    "sweep_age_seconds": "since the last complete sweep began, or since the start",
 }
 
 
@@ -62,6 +63,7 @@ class JanitorCollector(Collector):
     def __init__(self, tally: Tally, stand: Stand) -> None:
         self._tally = tally
         self._stand = stand
+        self._made_s = time.time()
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it stands."""
@@ -95,5 +97,5 @@ class JanitorCollector(Collector):
             "scopes_stray": stand.odd.strays,
             "scopes_unknown": stand.odd.unknown,
             "sweep_seconds": stand.sweep_s,
-            "swept_timestamp_seconds": stand.began_us / 1e6,
+            "sweep_age_seconds": max(time.time() - (stand.began_us / 1e6 or self._made_s), 0.0),
         }

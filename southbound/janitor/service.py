@@ -203,6 +203,14 @@ class Janitor:
         wanted = self.settings.clusters
         for id in wanted:
             topology.cluster(id)
+        known = {pool for one in topology.clusters for pool, _ in _pools(one.id, topology)}
+        faults = [
+            Fault("pool", pool, f"must be one of {', '.join(sorted(known))}")
+            for pool in self.settings.pools
+            if pool not in known
+        ]
+        if faults:
+            raise ConfigError("no such share", faults)
         return [one.id for one in topology.clusters if not wanted or one.id in wanted]
 
     def _share(self, cluster: str, topology: Topology) -> list[Address]:

@@ -15,6 +15,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from southbound.janitor.metrics import JanitorCollector
+from southbound.janitor.tally import Stand, Tally
 from southbound.nca.appliers.memory import MemoryApplier
 from southbound.nca.appliers.timed import TimedApplier
 from southbound.nca.counters import Counters, Gauges
@@ -49,6 +51,7 @@ def _registered() -> set[str]:
     registry.register(WorkerCollector(WorkerCounters(), WorkerGauges))
     registry.register(ApplierCollector(TimedApplier(MemoryApplier())))
     registry.register(TrackerCollector(TrackerCounters()))
+    registry.register(JanitorCollector(Tally(), Stand()))
     return {
         metric.name + ending for metric in registry.collect() for ending in _ENDINGS[metric.type]
     }
@@ -136,8 +139,8 @@ class Case(NamedTuple):
     labels: tuple[str, ...] = ("job", "instance")
 
 
-_PUBLISHER, _AGENT, _WORKER, _TRACKER = (
-    f"southbound_{part}_" for part in ("publisher", "agent", "worker", "tracker")
+_PUBLISHER, _AGENT, _WORKER, _TRACKER, _JANITOR = (
+    f"southbound_{part}_" for part in ("publisher", "agent", "worker", "tracker", "janitor")
 )
 CASES = {
     "SouthboundPublishUnknown": Case((f"{_PUBLISHER}unknown_total",), labels=("job",)),
@@ -162,6 +165,12 @@ CASES = {
     "SouthboundTrackerGivesUp": Case((f"{_TRACKER}given_up_total",)),
     "SouthboundConvergenceSlow": Case((f"{_TRACKER}convergence_seconds_bucket",), labels=()),
     "SouthboundHostsSilent": Case((f"{_TRACKER}hosts_forgotten_total",)),
+    "SouthboundJanitorLate": Case(standing=(f"{_JANITOR}sweep_age_seconds",)),
+    "SouthboundJanitorLost": Case((f"{_JANITOR}lost_total",)),
+    "SouthboundChangesetsAbandoned": Case(
+        (f"{_JANITOR}changesets_abandoned_total",), labels=("job",)
+    ),
+    "SouthboundKeysUnreadable": Case(standing=(f"{_JANITOR}keys_unreadable",)),
 }
 _LABELS = {"job": "site", "instance": "one", "reason": "gap"}
 

@@ -145,6 +145,14 @@ def test_a_null_behind_a_young_delete_is_answered() -> None:
     assert log.revisions("a") == [5, None, 5]
 
 
+def test_a_null_behind_a_delete_that_is_half_way_harms_nobody() -> None:
+    """Whoever was away for longer reads a snapshot; nothing is due any more."""
+    log = Log()
+    log.put("a", 5, Op.DELETE, age_us=OLD_US // 2)
+    log.null("a")
+    assert (whys(log), log.judge().due_us) == ([], NEVER_US)
+
+
 def test_nulls_alone_say_nothing() -> None:
     """What compaction has left of a tombstone."""
     log = Log()

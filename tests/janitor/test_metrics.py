@@ -33,9 +33,20 @@ def test_everything_is_exported_by_its_name() -> None:
         "southbound_janitor_sweeps_total 3.0",
         "southbound_janitor_lost_total 1.0",
         "southbound_janitor_scopes_stray 2.0",
-        "southbound_janitor_swept_timestamp_seconds 4.0",
     ):
         assert line in text
+    age_s = registry.get_sample_value("southbound_janitor_sweep_age_seconds")
+    assert age_s is not None
+    assert age_s > 1e9
+
+
+def test_the_age_counts_from_the_start_until_a_sweep_was_complete() -> None:
+    """A janitor that never gets through is late, too."""
+    registry = CollectorRegistry()
+    registry.register(JanitorCollector(Tally(), Stand()))
+    age_s = registry.get_sample_value("southbound_janitor_sweep_age_seconds")
+    assert age_s is not None
+    assert 0 <= age_s < 60
 
 
 def test_the_report_tells_every_count() -> None:
