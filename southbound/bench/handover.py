@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from southbound.bench.crew import Crew, scratch
 from southbound.bench.latency import standing
+from southbound.bench.mover import Mover, Moving
 from southbound.bench.nodes import Nodes
 from southbound.bench.quantiles import quantile, quantile_rows
 from southbound.bench.result import BenchResult, Row
@@ -26,13 +26,10 @@ from southbound.bench.schedule import Schedule
 from southbound.bench.tenants import Tenants, settle
 from southbound.directory import Directory
 from southbound.errors import EdgeError
-from southbound.partitioning.draft import Snapshot
-from southbound.partitioning.plan import Goal, batches
-from southbound.partitioning.planner import make_plan
+from southbound.partitioning.plan import Goal
 from southbound.producer import Accepted, Publisher
-from southbound.rebalance.executor import Executor, Progress
 from southbound.resources import Changeset
-from southbound.settings import DirectorySettings, PublisherSettings, RebalanceSettings
+from southbound.settings import PublisherSettings
 
 Say = Callable[[str], None]
 
@@ -80,49 +77,6 @@ class Moved(NamedTuple):
     seconds: float
 
 
-class Mover:
-    """Plans and carries out, as an operator's process would: a hand of a `Crew`."""
-
-    def __init__(self, redis_url: str) -> None:
-        self._directory = Directory(DirectorySettings(redis_url=redis_url, client_id="bench-mover"))
-        self._directory.open()
-
-    def move(self, hosts: Sequence[str], to: str, per_round: int, parts: int) -> list[list[str]]:
-        """Move hosts to a cluster; return which were moved in each round.
-
-        Raises `EdgeError` when not all were moved.
-        """
-        return [ids for ids, _, _ in self.timed(hosts, to, per_round, parts)]
-
-    def timed(
-        self, hosts: Sequence[str], to: str, per_round: int, parts: int
-    ) -> list[tuple[list[str], int, int]]:
-        """Move hosts; return each round's hosts, and when it began and ended (microseconds)."""
-        directory = self._directory
-        plan = make_plan(_snapshot(directory), Goal(kind="hosts", what=tuple(hosts), to=to))
-        settings = RebalanceSettings(
-            client_id="bench-mover", hosts_per_round=per_round, batch_parts=parts
-        )
-        marks: list[tuple[int, int]] = []
-
-        def told(progress: Progress) -> None:
-            marks.append((progress.done, _now_us()))
-
-        with Executor(directory, settings) as executor:
-            done = executor.run(executor.begin(plan), told)
-        if done.done < done.total:
-            raise EdgeError(f"not everything was moved: {dict(done.failed)}", retryable=False)
-        runs = [move for run in batches(plan.moves, directory.topology, parts) for move in run]
-        return [
-            ([one.id for one in runs[first:last] if one.cls == "host"], begin_us, end_us)
-            for (first, begin_us), (last, end_us) in pairwise(marks)
-        ]
-
-    def close(self) -> None:
-        """Close the directory."""
-        self._directory.close()
-
-
 class MovingNodes(Nodes):
     """Agents that can say whether they have applied a change."""
 
@@ -150,7 +104,7 @@ def run_handover(
     say(f"preparing {bench.hosts} hosts in {home}")
     settle(directory, tenants)
     with scratch() as folder, Crew(1, Mover, redis_url) as mover:
-        mover.ask("move", [(tenants.ids, home, bench.hosts, bench.batch_parts)])
+        mover.ask("move", [(_to(tenants.ids, home), bench.hosts, bench.batch_parts)])
         with _Stage(redis_url, folder, directory, tenants, bench) as stage:
             run = _Run(stage, mover, tenants, bench, say)
             found = run.all(home, away)
@@ -343,12 +297,12 @@ class _Run:
         if not ids:
             return Moved((), 0.0)
         began = time.monotonic()
-        rounds = self._mover.ask("timed", [(ids, to, per_round, parts)])[0]
+        moving: Moving = self._mover.ask("move", [(_to(ids, to), per_round, parts)])[0]
         took = time.monotonic() - began
         windows = [
-            Window(self._number[id_], begin_us, end_us)
-            for those, begin_us, end_us in rounds
-            for id_ in those
+            Window(self._number[id_], one.begin_us, one.end_us)
+            for one in moving.rounds
+            for id_ in one.hosts
         ]
         return Moved(windows, took)
 
@@ -391,19 +345,13 @@ def pauses(
     return found
 
 
+def _to(ids: Sequence[str], cluster: str) -> Goal:
+    return Goal(kind="hosts", what=tuple(ids), to=cluster)
+
+
 def number_of(changeset: str) -> int:
     """Return the number of a change of this benchmark; -1 for another changeset."""
     return int(changeset.removeprefix(_PREFIX)) if changeset.startswith(_PREFIX) else -1
-
-
-def _snapshot(directory: Directory) -> Snapshot:
-    return Snapshot(
-        topology=directory.topology,
-        map_version=directory.map_version(),
-        hosts=dict(directory.hosts_scan()),
-        vpcs=dict(directory.vpcs_scan()),
-        occupied=directory.occupancy(),
-    )
 
 
 def _result(bench: HandoverBench, directory: Directory, found: Found) -> BenchResult:

@@ -96,8 +96,9 @@ def latency(
     hosts: Annotated[int, typer.Option(min=1, help="Nodes, each with a real agent.")] = 300,
     rate: Annotated[float, typer.Option(min=1, help="Changes a second, in an open loop.")] = 1000.0,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long changes count.")] = 30.0,
-    rest: Annotated[float, typer.Option(min=0, help="Seconds that agents stand before.")] = 20.0,
-    processes: Processes = 2,
+    warm: Annotated[float, typer.Option(min=0, help="How long others are sent before.")] = 15.0,
+    rest: Annotated[float, typer.Option(min=0, help="Seconds that agents stand before.")] = 22.0,
+    processes: Processes = 8,
     clusters: Clusters = 3,
     scale: Scale = 1.0,
     state_dir: StateDir = None,
@@ -110,6 +111,7 @@ def latency(
         hosts=max(1, round(hosts * scale)),
         rate=max(1.0, rate * scale),
         seconds=seconds,
+        warm_s=warm,
         rest_s=rest,
         processes=processes,
     )
@@ -125,7 +127,7 @@ def bootstrap(
     agents: Annotated[int, typer.Option(min=1, help="Agents without any state.")] = 500,
     ports: Annotated[int, typer.Option(min=1, help="Ports of each one's host.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each side, in turns.")] = 3,
-    processes: Processes = 2,
+    processes: Processes = 8,
     clusters: Clusters = 3,
     scale: Scale = 1.0,
     state_dir: StateDir = None,
@@ -196,6 +198,35 @@ def handover(
     stage = StageSettings(clusters=2, azs=1, layout=_node_layout(), state_dir=state_dir)
     with staged(stage, say) as running:
         result = run_handover(running.directory, running.redis_url, bench, progress=say)
+        report(session_of(ctx), result, running.redis_url)
+
+
+@app.command(cls=Verb)
+def rebalance(
+    ctx: typer.Context,
+    hosts: Annotated[int, typer.Option(min=1, help="Hosts before the cluster joins.")] = 60_000,
+    resources: Annotated[int, typer.Option(min=1, help="Ports of each host.")] = 5,
+    rate: Annotated[float, typer.Option(min=1, help="Changes a second, in an open loop.")] = 200.0,
+    hosts_per_round: Annotated[int, typer.Option(min=1, help="Hosts moved together.")] = 500,
+    clusters: Clusters = 3,
+    scale: Scale = 1.0,
+    state_dir: StateDir = None,
+) -> None:
+    """Filling a new cluster under traffic, beside a bare copy of the same streams."""
+    from southbound.bench.rebalance import RebalanceBench, run_rebalance
+    from southbound.bench.stage import StageSettings, staged
+    from southbound.local.layout import LayoutSettings, PoolSize
+
+    bench = RebalanceBench(
+        hosts=max(1, round(hosts * scale)),
+        resources=resources,
+        rate=rate,
+        hosts_per_round=hosts_per_round,
+    )
+    layout = LayoutSettings(host=PoolSize(topics=20, partitions=25, max_per_slot=512))
+    stage = StageSettings(clusters=clusters, azs=1, layout=layout, state_dir=state_dir)
+    with staged(stage, say) as running:
+        result = run_rebalance(running.fleet, running.directory, bench, progress=say)
         report(session_of(ctx), result, running.redis_url)
 
 
