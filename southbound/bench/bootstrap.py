@@ -40,7 +40,7 @@ class BootstrapBench:
     agents: int = 500
     ports: int = 20
     vpcs: int = 20
-    processes: int = 2
+    processes: int = 8
     rounds: int = 3
     rest_s: float = 1.0
     timeout_s: float = 120.0

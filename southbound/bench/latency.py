@@ -47,16 +47,17 @@ class LatencyBench:
 
     `processes`: how many the agents, and the bare consumers, are dealt to. `rest_s`: how long the
     agents may stand before anything is sent: by then their long polls are as they stay.
-    `warm_s`: how long changes are sent before those that count. `timeout_s` bounds each wait.
+    `warm_s`: how long changes are sent before those that count, so that brokers have compiled what
+    they run. `timeout_s` bounds each wait.
     """
 
     hosts: int = 300
     vpcs: int = 20
     rate: float = 1_000.0
     seconds: float = 30.0
-    warm_s: float = 5.0
-    rest_s: float = 20.0
-    processes: int = 2
+    warm_s: float = 15.0
+    rest_s: float = 22.0
+    processes: int = 8
     timeout_s: float = 120.0
     publisher: PublisherSettings = field(
         default_factory=lambda: PublisherSettings(client_id="bench-latency")
