@@ -132,3 +132,9 @@ class NotConverged(SouthboundError):
     """A wait for hosts to apply a change ended with some that failed or did not answer."""
 
     exit_code = 11
+
+
+class Unfinished(SouthboundError):
+    """A plan has streams that could not be moved; the others of their phase were."""
+
+    exit_code = 12

@@ -23,6 +23,7 @@ from southbound.cli import (
     janitor,
     local,
     publish,
+    shards,
     topology,
     tracker,
     vpcs,
@@ -57,6 +58,7 @@ app.add_typer(agent.app, name="agent")
 app.add_typer(worker.app, name="worker")
 app.add_typer(tracker.app, name="tracker")
 app.add_typer(janitor.app, name="janitor")
+app.add_typer(shards.app, name="shards")
 app.add_typer(directory.app, name="directory")
 app.command("doctor", cls=Verb)(doctor.doctor)
 app.command("demo", cls=Verb)(demo.demo)

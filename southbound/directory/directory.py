@@ -45,6 +45,7 @@ from southbound.directory.topologies import (
 )
 from southbound.directory.verdict import Held
 from southbound.edge.redis import RedisLink
+from southbound.edge.resp import visitor_link
 from southbound.errors import ConfigError, EdgeError, Fault, StaleMap, UnknownScope
 from southbound.partitioning.placement import Placement, VpcPlacement
 from southbound.partitioning.topology import Topology
@@ -90,7 +91,8 @@ class Directory:
         self._settings = settings
         self._current = CurrentTopology(topology)
         self._rows = RowReader()
-        self._link = RedisLink(
+        link = visitor_link if settings.visitor else RedisLink
+        self._link = link(
             settings.redis_url, timeout_s=settings.redis_timeout_s, client_name=settings.client_id
         )
         self._index = Index(self._link, settings)
@@ -468,14 +470,24 @@ class Directory:
         return found
 
     def rows(self, scopes: Iterable[Scope]) -> dict[Scope, str]:
-        """Return rows as Redis has them now, past all memory; absent ones are missing.
+        """Return rows as Redis has them now, past all memory; those of nobody are missing.
 
-        Raises `EdgeError`.
+        Raises `EdgeError`, retryable, as `hosts` does.
         """
-        self._memory.settle()
         asked = list(scopes)
-        rows = self._index.rows([scope_text(scope) for scope in asked]).rows
-        return {scope: row for scope, row in zip(asked, rows, strict=True) if row}
+        if not asked:
+            return {}
+        texts = [scope_text(scope) for scope in asked]
+        for _ in range(self._settings.attempts_max):
+            self._memory.settle()
+            since = self._memory.version
+            found = self._index.rows(texts)
+            if not self._memory.still(found.standing, since):
+                continue
+            rows = {scope: row for scope, row in zip(asked, found.rows, strict=True) if row}
+            if len(rows) == len(asked) or self._memory.check_absence(f"{len(asked)} rows"):
+                return rows
+        raise EdgeError("Redis changes too often to read rows of it", retryable=True)
 
     def _first_placement(self, scope: Scope, row: str) -> Placement:
         return self._rows.host(row) if scope.cls is ScopeClass.HOST else self._rows.vpc(row).home

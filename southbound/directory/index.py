@@ -139,6 +139,13 @@ _list_decoder = msgspec.msgpack.Decoder(list[str])
 _Item = TypeVar("_Item")
 
 
+def _nonce() -> str:
+    """Return a new name. Who begins a memory signs it so: each beginning is told from the one before,
+    even when the same process begins both.
+    """
+    return uuid.uuid4().hex[:16]
+
+
 def _script(name: str) -> Script:
     prelude = (_SCRIPTS / "prelude.lua").read_text()
     return Script(name, prelude + (_SCRIPTS / f"{name}.lua").read_text())
@@ -151,8 +158,7 @@ class Index:
         self._link = link
         self._settings = settings
         self._scripts: dict[str, Script] = {}
-        # Who begins a memory signs it, so that a new one is told from the old.
-        self._nonce = uuid.uuid4().hex[:16]
+        self._name = uuid.uuid4().hex[:16]
 
     def _run(self, name: str, **argument: Any) -> Any:
         script = self._scripts.get(name)
@@ -283,7 +289,7 @@ class Index:
             offset=basis.offset,
             azs=basis.azs,
             topology=basis.topology,
-            nonce=self._nonce,
+            nonce=_nonce(),
             at=now_s,
             **more,
         )
@@ -322,7 +328,7 @@ class Index:
             end=passage.end if finished else passage.start,
             whole=passage.whole and finished,
             topology=passage.topology,
-            nonce=self._nonce,
+            nonce=_nonce(),
             changes_max=self._settings.changes_max,
             items=items,
         )
@@ -332,7 +338,7 @@ class Index:
     def claim(self, what: str, seconds: int) -> bool:
         """Claim a piece of work for so long; False when somebody else has claimed it."""
         name = f"{PREFIX}claimed:{what}"
-        return self._link.call("SET", name, self._nonce, "NX", "EX", seconds) is not None
+        return self._link.call("SET", name, self._name, "NX", "EX", seconds) is not None
 
     def store_topology(self, expected: int, version: int, document: str) -> int:
         """Store a topology over version `expected`; return the version that is there now."""
@@ -341,7 +347,7 @@ class Index:
             expected=expected,
             version=version,
             document=document,
-            nonce=self._nonce,
+            nonce=_nonce(),
             changes_max=self._settings.changes_max,
         )
         return answer
@@ -353,7 +359,7 @@ class Index:
             letters=(HOST, VPC, PUBLIC),
             buckets=BUCKETS,
             pools=pools,
-            nonce=uuid.uuid4().hex[:16],
+            nonce=_nonce(),
             changes_max=self._settings.changes_max,
         )
 

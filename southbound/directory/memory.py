@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from southbound.directory.forward import Forward
-from southbound.directory.index import Index, Standing
+from southbound.directory.index import Index, Standing, Status
 from southbound.directory.topologies import CurrentTopology
 from southbound.edge.redis import RedisLink
 from southbound.errors import EdgeError
@@ -97,8 +97,11 @@ class Memory:
             if not self._settings.visitor:
                 self._roll_forward()
             self._followed_from = self._index.last_change()
-            standing = self._index.status().standing
-            self._born, self._version = standing.born, standing.version
+            status = self._index.status()
+            if not self._settings.visitor and not self._knows_journals(status):
+                # It has forgotten again what it was just told.
+                continue
+            self._born, self._version = status.standing.born, status.standing.version
             self._generation, self._dirty = generation, False
             self._forget()
             self._refreshes += 1
@@ -108,6 +111,14 @@ class Memory:
     def _roll_forward(self) -> None:
         for az in self._current.topology.azs if self._current.known else ():
             self._try(az.id)
+
+    def _knows_journals(self, status: Status) -> bool:
+        """Tell whether Redis knows every journal that could be read."""
+        azs = self._current.topology.azs if self._current.known else ()
+        return all(
+            az.id in self._doubts or (az.id in status.positions and status.positions[az.id].whole)
+            for az in azs
+        )
 
     def _try(self, az: str) -> bool:
         try:
@@ -163,7 +174,12 @@ class Memory:
 
     def _check_whole(self, what: str) -> bool:
         """Bring a Redis that has lost its memory up to date, if no other visitor does so."""
-        positions = self._index.status().positions
+        status = self._index.status()
+        if status.standing.born != self._born:
+            # Another memory than the one that was asked: it says nothing about that answer.
+            self.mistrust()
+            return False
+        positions = status.positions
         lacking = [
             az.id
             for az in self._current.topology.azs

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _BATCH = 1_000
 _POLL_S = 0.5
+_FOLLOW_S = 0.1
+"""How long a tail listens before it sees that it was closed."""
 _ASK_S = 2.0
 _AGAIN_S = 0.05
 _FETCH_WAIT_MS = 500
@@ -331,7 +333,7 @@ class PartitionTail:
         consumer = _assigned(self._cluster, place, self._client_id, self._asker.suspect)
         try:
             while not self._closing and self._failure is None:
-                first = consumer.poll(_POLL_S)
+                first = consumer.poll(_FOLLOW_S)
                 if first is not None:
                     self._follow([first, *consumer.consume(_BATCH, 0)])
         except KafkaException as error:

@@ -112,6 +112,11 @@ class Executor:
         """Let `run` end after the round that it is in. For any thread."""
         self._stopping.set()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping.is_set()
+
     # Plans.
 
     def plans(self) -> list[PlanState]:

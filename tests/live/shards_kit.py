@@ -12,6 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,7 +20,12 @@ from southbound.errors import OutcomeUnknown
 from southbound.nca.plan import Plan as NodePlan
 from southbound.nca.service import Agent
 from southbound.partitioning.draft import Snapshot
-from southbound.partitioning.placement import Placement, VpcPlacement
+from southbound.partitioning.placement import (
+    Placement,
+    VpcPlacement,
+    parse_placement,
+    parse_vpc_placement,
+)
 from southbound.partitioning.plan import Goal, Plan
 from southbound.partitioning.planner import make_plan
 from southbound.partitioning.topology import Topology
@@ -149,32 +155,41 @@ class Shards:
 
     def close(self) -> None:
         """Stop everything."""
-        for running in self.agents.values():
-            running.agent.stop()
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(lambda running: running.agent.stop(), self.agents.values()))
         self._stack.close()
 
     # Who lives where.
 
     def hosts(self, count: int, cluster: str) -> list[str]:
-        """Register hosts and have them live in a cluster."""
-        hosts = [self.unique("host") for _ in range(count)]
-        self.directory.register_hosts(dict.fromkeys(hosts, "az-a"))
-        self.move(Goal(kind="hosts", what=tuple(hosts), to=cluster))
-        return hosts
+        """Register hosts until enough of them live in a cluster."""
+        found: list[str] = []
+        while len(found) < count:
+            new = [self.unique("host") for _ in range(6 * count)]
+            placed = self.directory.register_hosts(dict.fromkeys(new, "az-a"))
+            topology = self.directory.topology
+            found += [host for host in new if topology.pool(placed[host].pool).cluster == cluster]
+        return found[:count]
 
     def place(self, host: str) -> Placement:
         """Return where a host lives, as Redis says."""
-        with_journal = self.kit.directory()
-        return with_journal.hosts([host])[host]
+        return parse_placement(self.directory.rows([host_scope(host)])[host_scope(host)])
+
+    def vpc(self, vpc: str) -> VpcPlacement:
+        """Return where a VPC lives, as Redis says."""
+        return parse_vpc_placement(self.directory.rows([vpc_scope(vpc)])[vpc_scope(vpc)])
 
     def cluster_of(self, host: str) -> str:
         """Return the cluster in which a host lives."""
-        return self.topology.pool(self.place(host).pool).cluster
+        return self.directory.topology.pool(self.place(host).pool).cluster
 
     def snapshot(self) -> Snapshot:
         """Return the map as it is."""
-        hosts = dict(self.directory.hosts_scan())
-        vpcs: dict[str, VpcPlacement] = dict(self.directory.vpcs_scan())
+        return self._snapshot(dict(self.directory.hosts_scan()), dict(self.directory.vpcs_scan()))
+
+    def _snapshot(
+        self, hosts: Mapping[str, Placement], vpcs: Mapping[str, VpcPlacement]
+    ) -> Snapshot:
         return Snapshot(
             topology=self.directory.topology,
             map_version=self.directory.map_version(),
@@ -187,6 +202,10 @@ class Shards:
 
     def plan(self, goal: Goal) -> Plan:
         """Make a plan of the map as it is."""
+        if goal.kind == "hosts":
+            # The whole map is not needed for these.
+            placed = {host: self.place(host) for host in goal.what}
+            return make_plan(self._snapshot(placed, {}), goal)
         return make_plan(self.snapshot(), goal)
 
     @contextmanager
@@ -285,7 +304,7 @@ class Shards:
 
     def check(self) -> None:
         """Compare every agent's node with what was accepted."""
-        assert self.history.failures == []
+        assert not self.history.failures, self.history.failures[:3]
         for host, running in self.agents.items():
             self._check_node(host, running)
 

@@ -388,6 +388,7 @@ def test_every_script_is_in_the_package() -> None:
         "dump",
         "prelude",
         "reserve",
+        "reserve_move",
         "reserve_public",
         "rows",
         "status",

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 
 from southbound.documents.topology import topology_of
 from southbound.edge.admin import apply_topics
+from southbound.errors import StaleMap
 from southbound.local.fleet import LocalFleet
 from southbound.partitioning.plan import Goal
 from southbound.partitioning.topology import Pool, Topology
-from southbound.resources import host_scope
+from southbound.resources import host_scope, vpc_scope
 from tests.live.conftest import FleetFactory
-from tests.live.directory_kit import DirectoryKit, kit_of
+from tests.live.directory_kit import DirectoryKit, eventually, kit_of
 from tests.live.shards_kit import Shards
 
 Unique = Callable[[str], str]
@@ -41,11 +43,13 @@ def topology(own: LocalFleet) -> Topology:
             partitions=4,
             max_per_slot=60,
         )
-        for cluster in ("c1", "c2")
+        for cluster in ("c1", "c2", "c3")
         for letter, cls in classes.items()
     )
+    # A third cluster on the second one's brokers: it comes and goes with its pools alone.
+    third = msgspec.structs.replace(document.clusters[1], id="c3")
     made = Topology(
-        region="test", azs=document.azs, clusters=document.clusters, pools=pools, version=0
+        region="test", azs=document.azs, clusters=(*document.clusters, third), pools=pools
     )
     apply_topics(made)
     return made
@@ -69,14 +73,241 @@ def shards(
     made.close()
 
 
+class Crash(Exception):
+    """An executor's process ends here."""
+
+
+def crashing(at: str) -> Callable[[str], None]:
+    """Return a failpoint that ends an executor at one of its steps."""
+
+    def failpoint(name: str) -> None:
+        if name == at:
+            raise Crash(at)
+
+    return failpoint
+
+
 def test_hosts_move_under_traffic(shards: Shards) -> None:
     """Between clusters, between slots of one cluster, and back, while two publish to them."""
     hosts = shards.hosts(4, "c1")
     for host in hosts:
         shards.agent(host)
     with shards.traffic([host_scope(host) for host in hosts]):
-        for to in ("c2", "c2-i", "c1"):
+        for to in ("c2", "c2-i", "c2-h", "c1"):
             shards.move(Goal(kind="hosts", what=tuple(hosts), to=to))
-            pools = {shards.place(host).pool for host in hosts}
-            assert all(pool.startswith(to) for pool in pools)
+            assert all(shards.place(host).pool.startswith(to) for host in hosts)
     shards.check()
+
+
+_STEPS = (
+    "store",
+    "Reserve",
+    "Precopy",
+    "AppendJournal",
+    "AnnounceMoves",
+    "Flip",
+    "Mark",
+    "Delta",
+    "Mend",
+    "Seal",
+    "Release",
+)
+
+
+def test_whoever_carries_on_after_a_crash_ends_it_well(shards: Shards) -> None:
+    """An executor dies between any two of its steps; another one finishes the move."""
+    hosts = shards.hosts(2, "c1")
+    for host in hosts:
+        shards.agent(host)
+    with shards.traffic([host_scope(host) for host in hosts]):
+        for number, step in enumerate(("store:before", *(f"{one}:after" for one in _STEPS))):
+            to = ("c2", "c1")[number % 2]
+            plan = shards.plan(Goal(kind="hosts", what=tuple(hosts), to=to))
+            with (
+                shards.executor(failpoint=crashing(step)) as first,
+                pytest.raises(Crash),
+            ):
+                first.run(first.begin(plan))
+            with shards.executor() as second:
+                done = second.run(plan.id)
+            assert (done.done, done.failed) == (2, {})
+            assert {shards.cluster_of(host) for host in hosts} == {to}
+    shards.check()
+
+
+class Sleep:
+    """A failpoint at which an executor sleeps, once, while another one carries the plan on."""
+
+    def __init__(self, shards: Shards, at: str, plan: str) -> None:
+        self.shards = shards
+        self.at = at
+        self.plan = plan
+        self.is_over = False
+
+    def __call__(self, name: str) -> None:
+        """Take a step."""
+        if name == self.at and not self.is_over:
+            self.is_over = True
+            with self.shards.executor() as other:
+                assert other.run(self.plan).failed == {}
+
+
+def test_two_executors_fence_each_other(shards: Shards) -> None:
+    """One sleeps in the midst of a move, another finishes it; the first one stops, and harms not."""
+    (host,) = shards.hosts(1, "c1")
+    shards.agent(host)
+    with shards.traffic([host_scope(host)]):
+        for number, step in enumerate(("Precopy", "AnnounceMoves", "Delta")):
+            to = ("c2", "c1")[number % 2]
+            plan = shards.plan(Goal(kind="hosts", what=(host,), to=to))
+            asleep = Sleep(shards, f"{step}:before", plan.id)
+            with (
+                shards.executor(failpoint=asleep) as sleeper,
+                pytest.raises(StaleMap, match="taken over"),
+            ):
+                sleeper.run(sleeper.begin(plan))
+            assert shards.cluster_of(host) == to
+    shards.check()
+
+
+def test_agents_that_were_off_find_everything(shards: Shards) -> None:
+    """Off during a move, off while it went away and back, and new ones without any state."""
+    off, away, new = shards.hosts(3, "c1")
+    nodes = {}
+    for host in (off, away):
+        shards.agent(host)
+    with shards.traffic([host_scope(host) for host in (off, away, new)]):
+        for host in (off, away):
+            eventually(lambda host=host: bool(shards.agents[host].node.state))  # type: ignore[misc]
+            nodes[host] = shards.stop(host)
+        plan = shards.plan(Goal(kind="hosts", what=(off, away, new), to="c2"))
+
+        def starting(name: str) -> None:
+            if name == "Mark:after" and new not in shards.agents:
+                shards.agent(new)
+
+        with shards.executor(failpoint=starting) as executor:
+            executor.run(executor.begin(plan))
+        shards.move(Goal(kind="hosts", what=(away,), to="c1"))
+        for host, node in nodes.items():
+            shards.agent(host, node)
+    shards.check()
+    shards.stop(away)
+    shards.agent(away, fresh=True)
+    shards.check()
+
+
+def test_a_redis_that_forgets_changes_nothing(shards: Shards) -> None:
+    """It loses everything before and after each step that speaks to it, and in between."""
+    (host,) = shards.hosts(1, "c1")
+    shards.agent(host)
+    with shards.traffic([host_scope(host)]):
+        for number, step in enumerate(("Reserve", "AppendJournal", "AnnounceMoves", "Flip")):
+            to = ("c2", "c1")[number % 2]
+
+            def flushing(name: str, at: str = step) -> None:
+                if name.startswith(at):
+                    shards.kit.redis.flushdb()
+
+            shards.move(Goal(kind="hosts", what=(host,), to=to), failpoint=flushing)
+            assert shards.cluster_of(host) == to
+    shards.check()
+
+
+def test_vpcs_move_with_their_followers(shards: Shards) -> None:
+    """A home goes to another slot, to another cluster, and gets a slot of its own."""
+    first, second = (*shards.hosts(1, "c1"), *shards.hosts(1, "c2"))
+    for host in (first, second):
+        shards.agent(host)
+    vpc = shards.unique("vpc")
+    shards.directory.ensure_vpcs({vpc: "c1"})
+    publisher = shards.publisher()
+    for host in (first, second):
+        shards.join(publisher, host, vpc)
+    scopes = [vpc_scope(vpc), host_scope(first), host_scope(second)]
+    with shards.traffic(scopes):
+        other = {"c1-v": "c1-w", "c1-w": "c1-v"}[shards.vpc(vpc).home.pool]
+        shards.move(Goal(kind="vpcs", what=(vpc,), to=other))
+        assert shards.vpc(vpc).home.pool == other
+        shards.move(Goal(kind="vpcs", what=(vpc,), to="c2"))
+        assert shards.vpc(vpc).home.pool.startswith("c2")
+        # The host comes to where the VPC is not yet.
+        shards.move(Goal(kind="hosts", what=(first,), to="c3"))
+        assert len(shards.vpc(vpc).replicas) == 3
+        shards.move(Goal(kind="hosts", what=(first,), to="c1"))
+    shards.check()
+
+
+def test_what_was_moved_is_moved_back(shards: Shards) -> None:
+    """A plan is stopped half-way and taken back: the moved hosts return, the others never left."""
+    hosts = shards.hosts(6, "c1")
+    for host in hosts[:2]:
+        shards.agent(host)
+    before = {host: shards.place(host) for host in hosts}
+    plan = shards.plan(Goal(kind="hosts", what=tuple(hosts), to="c2"))
+    with shards.traffic([host_scope(host) for host in hosts]):
+        with shards.executor(hosts_per_round=2, failpoint=crashing("Delta:after")) as executor:
+            id = executor.begin(plan)
+            with pytest.raises(Crash):
+                executor.run(id)
+        with shards.executor(hosts_per_round=2) as executor:
+            executor.stop()
+            assert executor.run(id).done < 6
+        with shards.executor() as executor:
+            done = executor.roll_back(id)
+            assert done.failed == {}
+            assert executor.roll_back(id).done == done.done
+    now = {host: shards.place(host) for host in hosts}
+    assert {h: (p.pool, p.probe) for h, p in now.items()} == {
+        h: (p.pool, p.probe) for h, p in before.items()
+    }
+    assert {place.epoch - before[host].epoch for host, place in now.items()} == {0, 2}
+    shards.check()
+
+
+def test_a_cluster_is_drained_and_removed(shards: Shards) -> None:
+    """Hosts, homes and replicas leave it under traffic; then the topology can do without it."""
+    hosts = shards.hosts(3, "c3")
+    (other,) = shards.hosts(1, "c1")
+    for host in (*hosts, other):
+        shards.agent(host)
+    shared, alone = shards.unique("vpc"), shards.unique("vpc")
+    publisher = shards.publisher()
+    for host in (*hosts, other):
+        shards.join(publisher, host, shared)
+    shards.join(publisher, hosts[0], alone)
+    scopes = [vpc_scope(shared), vpc_scope(alone), *map(host_scope, hosts)]
+    with shards.traffic(scopes):
+        shards.move(Goal(kind="drain-cluster", what=("c3",)))
+        stored = shards.directory.topology
+        without = msgspec.structs.replace(
+            stored,
+            clusters=tuple(one for one in stored.clusters if one.id != "c3"),
+            pools=tuple(pool for pool in stored.pools if pool.cluster != "c3"),
+        )
+        shards.directory.put_topology(without)
+    shards.check()
+    # The other tests of this file want it back, as another cluster would come: with other pools.
+    pools = tuple(
+        msgspec.structs.replace(pool, id=shards.unique(pool.id))
+        for pool in shards.topology.pools
+        if pool.cluster == "c3"
+    )
+    grown = msgspec.structs.replace(
+        without, clusters=stored.clusters, pools=(*without.pools, *pools)
+    )
+    apply_topics(grown)
+    shards.directory.put_topology(grown)
+
+
+def test_a_drifted_map_is_refused(shards: Shards) -> None:
+    """A plan of streams that have moved since is not begun; one whose streams stand is."""
+    hosts = shards.hosts(3, "c1")
+    plan = shards.plan(Goal(kind="hosts", what=tuple(hosts[:2]), to="c2"))
+    shards.move(Goal(kind="hosts", what=tuple(hosts[2:]), to="c2"))
+    with shards.executor() as executor:
+        executor.check(plan)
+        shards.move(Goal(kind="hosts", what=(hosts[0],), to="c1-i"))
+        shards.move(Goal(kind="hosts", what=(hosts[0],), to="c1-h"))
+        with pytest.raises(StaleMap, match=hosts[0]):
+            executor.begin(plan)

@@ -67,6 +67,9 @@ if writes > 0 then
   if created > 0 then announce(version, 'n', created) end
 end
 if #again == 0 then
+  -- A memory that knows a journal has a beginning, even when it holds no row: one that has lost
+  -- everything must not look like it.
+  redis.call('HSETNX', P .. 'map', 'born', input.nonce)
   local whole = input.whole or (at and at.state == 'whole')
   local offset = string.format('%.0f', math.max(reached, input['end']))
   redis.call('HSET', P .. 'journal', input.az,
