@@ -12,12 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from southbound.bench.process import memory_of
+from southbound.nca.deferred import defer
 
 _SETTLE_S = 0.5
 
 
 def main(bootstrap: str, topic: str, partition: str) -> None:
     """Load every part; print `<resident bytes> <name>` after each."""
+    # As an agent's process does.
+    defer("asyncio")
     kept: list[Any] = []
     for name, load in _parts(bootstrap, topic, int(partition)):
         kept.append(load())
@@ -32,7 +35,7 @@ def _parts(bootstrap: str, topic: str, partition: int) -> list[tuple[str, Callab
         ("sqlite3", _sqlite3),
         ("confluent-kafka with librdkafka", _confluent_kafka),
         ("the agent's own code", _agent),
-        ("the directory's client, with redis-py", _directory),
+        ("the directory's client", _directory),
         ("one consumer that reads", lambda: _consumer(bootstrap, topic, partition)),
         ("one producer", lambda: _producer(bootstrap)),
     ]
@@ -74,11 +77,9 @@ def _agent() -> object:
 
 
 def _directory() -> object:
-    import redis
-
     import southbound.directory
 
-    return redis, southbound.directory
+    return southbound.directory
 
 
 def _cluster(bootstrap: str) -> Any:

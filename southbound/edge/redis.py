@@ -24,10 +24,10 @@ from southbound.errors import ConfigError, EdgeError, Fault
 if TYPE_CHECKING:
     import redis
 
-_ATTEMPTS = 2
+ATTEMPTS = 2
 _CONNECTIONS_MAX = 16
 _SCHEMES = ("redis://", "rediss://", "unix://")
-_FINGERPRINT = ("run_id", "master_replid")
+FINGERPRINT = ("run_id", "master_replid")
 
 Argument = str | bytes | int | float
 
@@ -99,12 +99,12 @@ class RedisLink:
     def _retried(self, send: Callable[[], Any], doing: str) -> Any:
         import redis
 
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             try:
                 return send()
             except redis.RedisError as error:
                 made = _edge_error(error, f"Redis at {self.address} ({doing})")
-                if self._lost(error) and attempt < _ATTEMPTS and made.retryable:
+                if self._lost(error) and attempt < ATTEMPTS and made.retryable:
                     continue
                 raise made from error
         raise AssertionError("a loop of attempts ends by returning or raising")
@@ -184,7 +184,7 @@ def _fingerprint(connection: Any) -> str:
         for line in text.splitlines():
             field, _, value = line.partition(":")
             told[field] = value
-    return " ".join(told[field] for field in _FINGERPRINT if field in told)
+    return " ".join(told[field] for field in FINGERPRINT if field in told)
 
 
 def _send(client: redis.Redis, command: tuple[Argument, ...], timeout_s: float | None) -> Any:
@@ -222,12 +222,12 @@ def _edge_error(error: Exception, doing: str) -> EdgeError:
         return EdgeError(f"{doing}: {error}", retryable=False)
     passing = redis.ConnectionError | redis.TimeoutError | redis.ReadOnlyError
     words = str(error)
-    retryable = isinstance(error, passing) or words.startswith(_PASSING)
+    retryable = isinstance(error, passing) or words.startswith(PASSING)
     return EdgeError(f"{doing}: {words or type(error).__name__}", retryable=retryable)
 
 
 # What a Redis says that is being promoted, loaded, filled up or that has lost its replicas.
-_PASSING = (
+PASSING = (
     "LOADING",
     "TRYAGAIN",
     "MASTERDOWN",

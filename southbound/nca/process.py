@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from southbound.errors import ConfigError, Fault
 from southbound.nca.appliers.base import Applier
+from southbound.nca.deferred import defer
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -50,6 +51,7 @@ class ProcessSettings:
 
 def run_agent(host: str, az: str | None, state_dir: Path, settings: ProcessSettings) -> None:
     """Run an agent until it is told to stop. Raises `ConfigError`, `EdgeError`."""
+    defer("asyncio")
     from southbound.nca.service import Agent
 
     _check_redis(settings.redis_url)
@@ -69,6 +71,7 @@ def run_agent(host: str, az: str | None, state_dir: Path, settings: ProcessSetti
 
 def run_worker(kind: str, worker_id: str, settings: ProcessSettings) -> None:
     """Run a worker of a public kind until it is told to stop. Raises `ConfigError`, `EdgeError`."""
+    defer("asyncio")
     from southbound.nca.worker import Worker
 
     _check_redis(settings.redis_url)

@@ -49,7 +49,10 @@ _SEVERAL_S = 0.02
 
 _THICK_S = 0.005
 _SHORT_WAIT_MS = 500
-_STANDS_S = 2.0
+_STANDS_S = 4.0
+"""How long short polls are kept at least: a start of many is over before they make successors."""
+
+_BESIDE_S = 2.0
 
 _NOBODY_ANSWERS = frozenset(
     {
@@ -370,10 +373,10 @@ class Streams:
             log.info("cluster %s: no second consumer: %s", successor.cluster.id, error)
             successor.close()
             self._turns.release()
-            seat.due_s = time.monotonic() + _STANDS_S
+            seat.due_s = time.monotonic() + _BESIDE_S
             return
         seat.successor = successor
-        seat.due_s = time.monotonic() + wait_ms / 1_000 + _STANDS_S
+        seat.due_s = time.monotonic() + wait_ms / 1_000 + _BESIDE_S
 
     def _look_for_ends(self, haul: Haul) -> None:
         """Tell positions behind a transaction's marker, which no record's own offset tells."""
