@@ -162,7 +162,7 @@ class TrackerSettings:
     tracked_max: int = 20_000
     changesets_max: int = 100_000
     changeset_retention_s: float = 3 * 86_400.0
-    heard_max: int = 50_000
+    heard_max: int = 10_000
     host_retention_s: float = 7 * 86_400.0
     forgets_after_s: float = 2 * 86_400.0
     deleted_retention_s: float = 86_400.0

@@ -281,8 +281,9 @@ class TrackerService:
             try:
                 with self.store.transaction() as writing:
                     writing.read(batch)
-                    for report in batch.reports:
-                        self._board.heard(report)
+                    if len(self._board):
+                        for report in batch.reports:
+                            self._board.heard(report)
                     touched = self._write_touched(writing)
                     self._note_heard(batch)
                     self._write_heard(writing)

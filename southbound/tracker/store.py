@@ -120,7 +120,7 @@ _COLUMNS = (
     "key, revision, changeset, since_us, deleted, superseded, open, open_revision, open_changeset,"
     " open_us, detail, needs, told_us"
 )
-_MERGE_PAGES = 32_768
+_MERGE_PAGES = 65_536
 _ERROR = sqlite3.SQLITE_ERROR
 _needs_decoder = msgspec.msgpack.Decoder(tuple[bytes, ...])
 _encoder = msgspec.msgpack.Encoder()
@@ -246,9 +246,11 @@ class Store:
             problem = f"this tracker knows versions up to {len(MIGRATIONS)}; upgrade it"
             fault = Fault(str(self.path), version, problem)
             raise ConfigError("the state was written by a newer tracker", [fault])
+        # Hosts tell in no order, so a batch touches pages for each of them: small pages halve what
+        # it writes, and many batches share a merge of the log into the file.
+        connection.execute("PRAGMA page_size = 2048")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        # Hosts tell in no order, so a batch touches a page for each: let many batches share a merge.
         connection.execute(f"PRAGMA wal_autocheckpoint = {_MERGE_PAGES}")
         connection.execute(f"PRAGMA cache_size = -{self._cache_mib * 1024}")
         if version < len(MIGRATIONS):
