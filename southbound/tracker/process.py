@@ -59,7 +59,12 @@ def run_tracker(
         stopping_on_signals(stop.set),
         Directory(DirectorySettings(redis_url=redis_url, client_id="tracker")) as directory,
     ):
-        service = TrackerService(lambda: directory.topology, state_dir, settings)
+        service = TrackerService(
+            lambda: directory.topology,
+            state_dir,
+            settings,
+            clusters_of=lambda vpc: _replicas(directory, vpc),
+        )
         service.start()
         try:
             server = serve(service, listen)
@@ -73,6 +78,14 @@ def run_tracker(
                 server.close()
         finally:
             service.close()
+
+
+def _replicas(directory: Directory, vpc: str) -> set[str]:
+    """Return the clusters in which a VPC has replicas. Raises `EdgeError`."""
+    placed = directory.vpcs([vpc]).get(vpc)
+    replicas = () if placed is None else placed.replicas
+    pools = (directory.topology.find_pool(replica.pool) for replica in replicas)
+    return {pool.cluster for pool in pools if pool is not None}
 
 
 @contextmanager

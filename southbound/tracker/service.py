@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,8 @@ from southbound.tracker.summary import Summary, shortened
 from southbound.wire.reports import Report, decode_report, parse_interest_key
 
 log = logging.getLogger(__name__)
+
+ClustersOf = Callable[[str], Collection[str]]
 
 _NOTE_S = 5.0
 _TOPOLOGY_EVERY_S = 1.0
@@ -52,19 +54,26 @@ class TrackerStatus(msgspec.Struct, frozen=True):
 
 
 class TrackerService:
-    """Follows every cluster of a topology, also those that join later. Making it does no IO."""
+    """Follows every cluster of a topology, also those that join later. Making it does no IO.
+
+    `clusters_of` tells in which clusters a VPC has replicas, and so followers: only those need answer
+    to know who must apply its changes. Where it is missing, or raises `EdgeError`, all must.
+    """
 
     def __init__(
         self,
         topology_of: Callable[[], Topology],
         state_dir: Path,
         settings: TrackerSettings | None = None,
+        *,
+        clusters_of: ClustersOf | None = None,
     ) -> None:
         self.settings = settings or TrackerSettings()
         self.counters = TrackerCounters()
         self.bells = Bells()
         self.store = Store(state_dir, cache_mib=self.settings.cache_mib)
         self._topology_of = topology_of
+        self._clusters_of = clusters_of
         self._topology: Topology | None = None
         self._lock = threading.Lock()
         self._board = Board(self.settings.tracked_max, self.counters.convergence.observe)
@@ -268,9 +277,20 @@ class TrackerService:
 
     def _reach(self, scopes: Sequence[Scope]) -> None:
         """Read what stands now in the interest partitions of these VPCs. Raises `EdgeError`."""
-        for following in tuple(self._followings.values()):
+        wanted = {scope.id: self._homes(scope.id) for scope in scopes}
+        for cluster, following in tuple(self._followings.items()):
             count = following.feed.cluster.interest_partitions
-            following.feed.reach(INTEREST_TOPIC, {spread(scope.id, count) for scope in scopes})
+            here = {spread(vpc, count) for vpc, homes in wanted.items() if cluster in homes}
+            if here:
+                following.feed.reach(INTEREST_TOPIC, here)
+
+    def _homes(self, vpc: str) -> Collection[str]:
+        if self._clusters_of is not None:
+            try:
+                return self._clusters_of(vpc)
+            except EdgeError as error:
+                log.info("where VPC %s has replicas is not known: %s", vpc, error)
+        return self._followings.keys()
 
     # What comes in.
 

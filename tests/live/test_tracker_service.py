@@ -175,10 +175,6 @@ def test_from_publishing_to_a_gate_over_restarts_and_a_lost_store(
 
     site.stop_tracker()
     site.refused.clear()
-    site.publish(
-        [{"kind": "security_group", "vpc": vpc, "id": group, "revision": 1, "spec": {"name": "g"}}],
-        code=EdgeError.exit_code,
-    )
     shutil.rmtree(site.state)
     site.start_tracker()
     assert site.client.gate(far, "port", broken, timeout_s=_WITHIN_S).ready

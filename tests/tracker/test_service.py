@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from southbound.errors import EdgeError
+from southbound.partitioning.topology import Cluster
+from southbound.resources import vpc_scope
 from southbound.tracker.questions import Questions
 from southbound.tracker.service import TrackerService
 from tests.tracker.desk import (
     APPLIED,
     FAILED,
+    NOWHERE,
     announcement,
     inventory,
     line,
+    of_vpc,
     port,
     read,
     report,
@@ -112,3 +116,44 @@ def test_many_changesets_of_nobody_leave_a_bounded_trace(tmp_path: Path) -> None
     assert questions.changeset("c8", 9, 0) is not None
     assert questions.changeset("c1", 9, 0) is None
     small.close()
+
+
+class Followed:
+    """Stands for a cluster's feed: notes which partitions were to be reached."""
+
+    def __init__(self, cluster: str, trouble: EdgeError | None = None) -> None:
+        self.cluster = Cluster(id=cluster, az="az", bootstrap=("x:1",))
+        self.reached: list[set[int]] = []
+        self._trouble = trouble
+
+    @property
+    def feed(self) -> Followed:
+        """Itself: a following and its feed in one."""
+        return self
+
+    def reach(self, _topic: str, partitions: set[int]) -> bool:
+        """Reach them, or fail."""
+        self.reached.append(partitions)
+        if self._trouble is not None:
+            raise self._trouble
+        return True
+
+
+def test_only_clusters_with_a_replica_must_answer(tmp_path: Path) -> None:
+    """One that is away keeps no changeset of other clusters open."""
+    away = EdgeError("away", retryable=True)
+    near, far = Followed("c1"), Followed("c2", away)
+    tracker = TrackerService(lambda: NOWHERE, tmp_path, clusters_of=lambda _vpc: {"c1"})
+    tracker.store.open()
+    tracker._followings = {"c1": near, "c2": far}  # type: ignore[dict-item]
+    scope = vpc_scope("v")
+    tracker.announce([announcement("c", ("v\x1fv", {of_vpc("v", "vpc", "v"): 1}))])
+    tracker.accepted(["c"])
+    tracker._find_followers("c")
+    assert len(near.reached) == 1
+    assert far.reached == []
+    assert not tracker.is_open("c"), "nobody follows it"
+    tracker._clusters_of = None
+    with pytest.raises(EdgeError, match="away"):
+        tracker._reach([scope])
+    tracker.store.close()
