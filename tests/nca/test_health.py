@@ -7,12 +7,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from southbound.errors import ConfigError
-from southbound.nca.health import THREADS_MAX, HealthServer, ServerSettings
+from southbound.nca.health import THREADS_MAX, HealthServer, Reply, Request, ServerSettings
 
 
 @dataclass
@@ -145,3 +147,48 @@ def test_closing_ends_all_threads(status: Status) -> None:
     assert "southbound-health" not in {thread.name for thread in threading.enumerate()}
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, port), timeout=5)
+
+
+def _ask(server: HealthServer, method: str, path: str, headers: dict[str, str], body: bytes) -> int:
+    connection = HTTPConnection(*server.address, timeout=10)
+    try:
+        connection.putrequest(method, path)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_more_paths_are_answered_by_whoever_was_handed_in(status: Status) -> None:
+    """Decoded, with the query and a bounded body; what he does not know is unknown."""
+    seen: list[Request] = []
+
+    def answer(request: Request) -> Reply | None:
+        seen.append(request)
+        return None if request.path[0] == "no" else Reply(HTTPStatus.ACCEPTED, b"{}")
+
+    settings = ServerSettings(body_bytes_max=3)
+    server = HealthServer(lambda: status, CollectorRegistry(), settings, answer=answer)
+    server.start()
+    try:
+        assert _ask(server, "GET", "/v1/a%2Fb?x=1&x=2", {}, b"") == 202
+        assert _ask(server, "POST", "/v1", {"Content-Length": "3"}, b"abc") == 202
+        assert _ask(server, "GET", "/no", {}, b"") == 404
+        assert _ask(server, "POST", "/v1", {"Content-Length": "4"}, b"") == 413
+        assert _ask(server, "POST", "/v1", {}, b"") == 411
+        assert _ask(server, "GET", "/livez", {}, b"") == 200
+    finally:
+        server.close()
+    assert seen[:2] == [
+        Request("GET", ("v1", "a/b"), {"x": "2"}),
+        Request("POST", ("v1",), {}, b"abc"),
+    ]
+    assert len(seen) == 3
+
+
+def test_an_agent_takes_nothing_in(server: HealthServer) -> None:
+    """A POST of anything is too large where nobody wants any."""
+    assert _ask(server, "POST", "/v1", {"Content-Length": "1"}, b"") == 413
+    assert _ask(server, "POST", "/v1", {"Content-Length": "0"}, b"") == 404
