@@ -134,7 +134,9 @@ def _run_once(session: Session, janitor: Janitor) -> None:
         try:
             janitor.run_once()
         finally:
-            _show(session, janitor)
+            # What was done before an error is told; of a mistake in the options there is nothing.
+            if janitor.stand.slots:
+                _show(session, janitor)
 
 
 def _show(session: Session, janitor: Janitor) -> None:
