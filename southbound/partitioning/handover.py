@@ -7,11 +7,12 @@ alone makes the next record. Whoever carries a move out works so, and only so:
 2. perform `next_action(move)`;
 3. store `advance(move, outcome)`, and go on with 2 only when that was accepted.
 
-Storing is compare-and-set (`move.follows`), so of two who work on one move the overtaken one
-performs at most the action that it was in the midst of. What such a late action can leave behind
-does no harm: a copy, a seal, an entry or a marker twice, which readers tell by revision and epoch;
-an entry of a lower epoch behind a higher one, or a copy behind a newer revision, which the janitor
-mends within the compaction lag.
+Storing is compare-and-set (`move.follows`), so of two who work on one move the overtaken one stops
+when it next stores. An executor may leave steps unstored, for speed: its record then lags, which is
+no worse than one that has fallen back. What an overtaken one can leave behind does no harm: a copy,
+a seal, an entry or a marker twice, which readers tell by revision and epoch; an entry of a lower
+epoch behind a higher one, or a copy behind a newer revision, which the janitor mends within the
+compaction lag.
 
 Not even the record is trusted: it may fall back to any that was stored before, down to the plan's.
 Whether a stream has left, and from which offset it begins, is decided by the journal alone, where
@@ -23,9 +24,9 @@ the first entry of an epoch wins. Hence three things:
 * a move is abandoned by an entry of its epoch that says "stays", never by dropping the record.
 
 The order, and what breaks without it (tests/model finds each): journal before `sb.moves` (two starts
-for one epoch); `sb.moves` before the marker (a change is accepted behind the marker); the marker
-before the delta (the same); copying before the seal (a snapshot deletes what is on its way); mending
-before the seal, and everything from a source that is itself sealed.
+for one epoch); `sb.moves` before the marker and before the old slot's end is asked for (a change is
+accepted behind it); the delta after that; copying before the seal (a snapshot deletes what is on its
+way); mending before the seal, and everything from a source that is itself sealed.
 """
 
 from __future__ import annotations

@@ -131,7 +131,9 @@ class Mark(msgspec.Struct, frozen=True):
 class Delta(msgspec.Struct, frozen=True):
     """Copy what each span has and the new slot, read from `into.start`, has not.
 
-    Young incomplete changesets are left out, as by `Precopy`. Answer: `Copied`.
+    The old slot is read on from the span's end to its present end: when a move is resumed late,
+    compaction may have dropped an accepted revision for one that stands behind the noted end. Young
+    incomplete changesets are left out, as by `Precopy`. Answer: `Copied`.
     """
 
     old: Address

@@ -135,13 +135,17 @@ class Hands:
         outcomes.update(self._bring_vpcs(pairs, old))
         return outcomes
 
-    def _read_old(self, pairs: Sequence[_Copying]) -> dict[Scope, History]:
-        """Read the old slots to the spans' ends, each stream from its beginning."""
+    def _read_old(
+        self, pairs: Sequence[_Copying], ends: Mapping[Address, int] | None = None
+    ) -> dict[Scope, History]:
+        """Read the old slots to the spans' ends, or further to `ends`, each stream from its start."""
         reaches = []
         for move, action in pairs:
             starts = {part.id: part.old.start for part in move.parts}
+            there = ends[action.old] if ends is not None else 0
             reaches += [
-                Reach(action.old, _scope(span), starts[span.id], span.end) for span in action.spans
+                Reach(action.old, _scope(span), starts[span.id], max(span.end, there))
+                for span in action.spans
             ]
         return self._sources.read(reaches)
 
@@ -231,7 +235,9 @@ class Hands:
 
     def _delta(self, tasks: Sequence[Task]) -> Outcomes:
         pairs = _typed(tasks, steps.Delta)
-        old = self._read_old(pairs)
+        # Behind the noted end nothing was accepted. But of a move that is resumed late, compaction
+        # may have dropped an accepted revision for one that stands there.
+        old = self._read_old(pairs, self._slots.ends(action.old for _, action in pairs))
         there = self._read_new((action.new, action.spans) for _, action in pairs)
         outcomes: Outcomes = {move.id: steps.Copied() for move, _ in pairs}
         outcomes.update(self._copy(pairs, old, there))
