@@ -122,7 +122,12 @@ class Session:
         from southbound.directory import Directory
         from southbound.settings import DirectorySettings
 
-        settings = DirectorySettings(redis_url=self.redis_url(), client_id="southbound-cli")
+        settings = DirectorySettings(
+            # A command ends when its follower does.
+            redis_url=self.redis_url(),
+            client_id="southbound-cli",
+            follow_wait_s=0.1,
+        )
         directory = Directory(settings, topology)
         directory.open()
         try:

@@ -19,7 +19,7 @@ from typing import Self
 import msgspec
 
 from southbound.directory.directory import Directory
-from southbound.errors import EdgeError, PlanError, SouthboundError, StaleMap
+from southbound.errors import ConfigError, EdgeError, PlanError, SouthboundError, StaleMap
 from southbound.partitioning.draft import Snapshot
 from southbound.partitioning.handover import (
     Move,
@@ -31,9 +31,10 @@ from southbound.partitioning.handover import (
     note_error,
 )
 from southbound.partitioning.placement import parse_placement, parse_vpc_placement
-from southbound.partitioning.plan import Plan, batches, check_topology, drift
+from southbound.partitioning.plan import Plan, PlannedMove, batches, check_topology, drift
 from southbound.partitioning.planner import back
 from southbound.partitioning.steps import Outcome
+from southbound.partitioning.topology import REBALANCE_TOPIC
 from southbound.rebalance.announcing import Announcer
 from southbound.rebalance.hands import Hands, Task
 from southbound.rebalance.ledger import Batch, Ledger, Note, PlanState
@@ -186,7 +187,14 @@ class Executor:
 
     def _fresh(self) -> Ledger:
         ledger = self._opened()
-        ledger.refresh()
+        try:
+            ledger.refresh()
+        except EdgeError as error:
+            if "UNKNOWN_TOPIC" in str(error):
+                raise ConfigError(
+                    f"there is no topic {REBALANCE_TOPIC} yet: southbound topology apply makes it"
+                ) from error
+            raise
         return ledger
 
     # Running.
@@ -264,11 +272,7 @@ class Executor:
             move = batch.moves[0]
             self.settings.failpoint(f"{move.action}:before")
             try:
-                if move.action == "add":
-                    self._seeder.ensure(move.id, move.cluster)
-                else:
-                    old = self._directory.topology.pool(move.old_placement.pool).cluster
-                    self._rehomer.rehome(move.id, move.cluster, old)
+                self._place_replica(move)
             except SouthboundError as error:
                 if isinstance(error, EdgeError) and error.retryable:
                     raise
@@ -278,6 +282,23 @@ class Executor:
             notes.append(Note(plan=state.header.id, number=batch.number, state="done"))
         self._opened().note(notes)
         return failed
+
+    def _place_replica(self, move: PlannedMove) -> None:
+        """Add a replica, or move a home; try again while a server is away."""
+        old = self._directory.topology.pool(move.old_placement.pool).cluster
+        patience = _Patience(self.settings.patience_s)
+        while True:
+            try:
+                if move.action == "add":
+                    self._seeder.ensure(move.id, move.cluster)
+                else:
+                    self._rehomer.rehome(move.id, move.cluster, old)
+            except EdgeError as error:
+                if not error.retryable or not patience.has_more:
+                    raise
+                patience.wait()
+            else:
+                return
 
     def _records(self, state: PlanState, turn: Sequence[Batch]) -> dict[int, Move]:
         """Return the claimed records of a round's batches, as they stand in the ledger."""

@@ -189,3 +189,18 @@ def test_copied_and_mended_slots_end_with_the_highest(
         wanted[key(id)] = max(revision, wanted.get(key(id), 0))
     assert last == wanted
     assert list(history(*log).inversions(NOW_US, 2)) == []
+
+
+def test_a_null_behind_an_upsert_is_mended() -> None:
+    """A clean-up that knew nothing of the re-creation: the record is appended again."""
+    made = history((key("a"), value(4)), (key("a"), None), (key("b"), value(2)))
+    (again,) = made.inversions(NOW_US, 7)
+    assert (again[0], decode(again[1]).revision) == (key("a"), 4)
+    made.take([Record(9, *again)])
+    assert list(made.inversions(NOW_US, 7)) == []
+
+
+def test_a_null_behind_a_delete_says_nothing() -> None:
+    """It ends what is left of the delete."""
+    made = history((key("a"), value(4)), (key("a"), value(5, op=Op.DELETE)), (key("a"), None))
+    assert list(made.inversions(NOW_US, 7)) == []
