@@ -176,11 +176,13 @@ def vpc_of_port(spec: Mapping[str, Any]) -> str | None:
     return vpc if isinstance(vpc, str) and vpc else None
 
 
-def _ids(spec: Mapping[str, Any], reference: Reference) -> Iterator[str]:
-    value = spec.get(reference.field)
+def _ids(value: object, reference: Reference) -> Iterator[str]:
+    """Yield the ids in a field's value; what is malformed names none."""
     items = value if reference.many and isinstance(value, list | tuple) else (value,)
     for item in items:
-        named = item.get(reference.item) if isinstance(item, Mapping) else item
+        # Nearly all are plain dictionaries, and asking for the interface is slow.
+        is_mapping = type(item) is dict or isinstance(item, Mapping)
+        named = item.get(reference.item) if is_mapping else item
         if isinstance(named, str) and named:
             yield named
 
@@ -193,15 +195,20 @@ def references(key: ResourceKey, spec: Mapping[str, Any]) -> Iterator[ResourceKe
     A field that is absent or malformed refers to nothing.
     """
     kind = KINDS.get(key.kind)
-    if kind is None:
+    if kind is None or not kind.references:
         return
-    vpc = vpc_of_port(spec)
+    own = key.scope
+    vpc = None if own.cls is ScopeClass.VPC else vpc_of_port(spec)
+    network = vpc_scope(vpc) if vpc else own
     for reference in kind.references:
         in_vpc = KINDS[reference.kind].cls is ScopeClass.VPC
-        scope = (
-            vpc_scope(vpc) if in_vpc and vpc and key.scope.cls is not ScopeClass.VPC else key.scope
-        )
+        scope = network if in_vpc else own
         if in_vpc and scope.cls is not ScopeClass.VPC:
             continue
-        for named in _ids(spec, reference):
-            yield ResourceKey(scope, reference.kind, named)
+        value = spec.get(reference.field)
+        if type(value) is str:
+            if value:
+                yield ResourceKey(scope, reference.kind, value)
+        elif value is not None:
+            for named in _ids(value, reference):
+                yield ResourceKey(scope, reference.kind, named)
