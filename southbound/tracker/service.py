@@ -315,6 +315,18 @@ class TrackerService:
         hosts = {report.host for report in batch.reports}
         self.bells.ring([*touched, *map(bell_of_host, hosts)])
 
+    def lost(self, cluster: Cluster, place: Place) -> None:
+        """Take note that records of a partition were gone before they were read."""
+        self.counters.gaps += 1
+        topic, number = place
+        with self._lock, self.store.transaction() as writing:
+            writing.forget_position(cluster.id, topic, number)
+            if topic == INTEREST_TOPIC:
+                count = cluster.interest_partitions
+                followed = writing.followed(cluster.id)
+                here = [vpc for vpc in followed if spread(vpc, count) == number]
+                writing.forget_followers(cluster.id, here)
+
     def _count(self, batch: Read) -> None:
         counters, entries = self.counters, self.counters.entries
         counters.reports += len(batch.reports)
@@ -468,17 +480,7 @@ class _Following:
 
     def lost(self, place: Place) -> None:
         """Count a gap; who follows what is read anew."""
-        service = self._service
-        service.counters.gaps += 1
-        topic, number = place
-        count = self.feed.cluster.interest_partitions
-        with service._lock, service.store.transaction() as writing:  # noqa: SLF001  # one noun in two classes
-            writing.forget_position(self._cluster, topic, number)
-            if topic == INTEREST_TOPIC:
-                there = (vpc for vpc in writing.followed(self._cluster))
-                writing.forget_followers(
-                    self._cluster, [vpc for vpc in there if spread(vpc, count) == number]
-                )
+        self._service.lost(self.feed.cluster, place)
         if self._known is not None:
             self._known.pop(place, None)
 

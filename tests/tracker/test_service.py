@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from southbound.errors import EdgeError
-from southbound.partitioning.topology import Cluster
+from southbound.partitioning.hashing import spread
+from southbound.partitioning.topology import INTEREST_TOPIC, Cluster
 from southbound.resources import vpc_scope
 from southbound.tracker.questions import Questions
 from southbound.tracker.service import TrackerService
+from southbound.tracker.store import Presence
 from tests.tracker.desk import (
     APPLIED,
     FAILED,
@@ -157,3 +159,24 @@ def test_only_clusters_with_a_replica_must_answer(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="away"):
         tracker._reach([scope])
     tracker.store.close()
+
+
+def test_a_gap_makes_it_forget_who_followed_in_that_partition(tracker: TrackerService) -> None:
+    """They are read anew; those of other partitions and clusters stay."""
+    cluster = Cluster(id="c1", az="az", bootstrap=("x:1",))
+    number = spread("v", cluster.interest_partitions)
+    other = next(
+        vpc
+        for vpc in (f"w{one}" for one in range(99))
+        if spread(vpc, cluster.interest_partitions) != number
+    )
+    here = [Presence("v", "h", is_here=True), Presence(other, "h", is_here=True)]
+    batch = read(presences=here)._replace(positions={(INTEREST_TOPIC, number): 9})
+    tracker.taken(batch)
+    tracker.lost(cluster, (INTEREST_TOPIC, number))
+    reader = tracker.store.reader()
+    assert reader.followers("v") == []
+    assert reader.followers(other) == ["h"]
+    assert reader.positions("c1") == {}
+    reader.close()
+    assert tracker.counters.gaps == 1
