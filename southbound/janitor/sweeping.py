@@ -112,7 +112,7 @@ class Sweep:
                 work.begin(self._standing_of, whole=True)
                 looks.append(work)
             else:
-                done[work.address] = self._finish(work, judgement)
+                self._finish(work, judgement, done)
                 self._tools.tally.slots_glanced += 1
         self._look(looks, done)
         self._tools.books.put_slots(done)
@@ -144,7 +144,7 @@ class Sweep:
             if judgement.repairs:
                 wanting.append((work, judgement))
             else:
-                done[work.address] = self._finish(work, judgement)
+                self._finish(work, judgement, done)
         if not wanting:
             return []
         self.errors = self._tools.ledgers.sync(self._topology)
@@ -161,22 +161,27 @@ class Sweep:
                 again.append(work)
             else:
                 # What is not permitted is due again; what would be done is told once.
-                rested = judgement._replace(due_us=now_us)
-                done[work.address] = self._finish(work, rested)
+                self._finish(work, judgement._replace(due_us=now_us), done)
             self._note(work, repairs)
         self._tools.pace.spend(len(outgoing))
         self._clients.writer.append(outgoing)
         return again
 
-    def _finish(self, work: SlotWork, judgement: Judgement) -> SlotState:
-        """Count what a slot in order holds; return what is to be remembered of it."""
+    def _finish(self, work: SlotWork, judgement: Judgement, done: dict[Address, SlotState]) -> None:
+        """Count what a slot in order holds, and note what is to be remembered of it.
+
+        While a journal does not answer, a scope may be here of which it is not known yet: what such
+        a slot has gained is read again.
+        """
+        if self.errors and not work.is_all_here:
+            return
         for one in work.abandoned(judgement):
             self._tools.tally.abandoned[one.scope.cls] += 1
             log.warning(
                 "changeset %s of %s is abandoned: %d of %d records came (%s)",
                 one.changeset, one.scope, one.seen, one.wanted, _name(work.address),
             )  # fmt: skip
-        return work.state_after(judgement, self._rules, _now_us())
+        done[work.address] = work.state_after(judgement, self._rules, _now_us())
 
     # Repairs.
 

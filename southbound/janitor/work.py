@@ -14,7 +14,7 @@ from southbound.janitor.books import Odd, SlotState
 from southbound.janitor.digest import Digest
 from southbound.janitor.facts import SlotFacts, SlotRecord
 from southbound.janitor.judging import Abandoned, Judgement, Rules, departures_us, judge
-from southbound.janitor.standing import Standing
+from southbound.janitor.standing import Standing, Whereabouts
 from southbound.partitioning.placement import Address
 from southbound.resources import Scope
 
@@ -53,6 +53,12 @@ class SlotWork:
     def is_current(self, standing_of: StandingOf) -> bool:
         """Tell whether every scope that was met still stands as it did then."""
         return all(standing_of(scope, self.address) == it for scope, it in self._standings.items())
+
+    @property
+    def is_all_here(self) -> bool:
+        """Whether every scope that was met is here: of others an old journal may say wrong things."""
+        standings = self._standings.values()
+        return all(one.whereabouts is Whereabouts.HERE for one in standings)
 
     @property
     def weight(self) -> int:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from southbound.janitor.books import Odd, SlotState
 from southbound.janitor.digest import Digest
 from southbound.janitor.facts import SlotRecord
@@ -7,7 +9,7 @@ from southbound.janitor.standing import UNKNOWN, Standing
 from southbound.janitor.work import SlotWork, batches
 from southbound.partitioning.placement import Address
 from southbound.resources import Scope
-from tests.janitor.log import AWAY, BLUE, NOW_US, RULES, Log
+from tests.janitor.log import AWAY, BLUE, HERE, NOW_US, RULES, Log
 
 SLOT = Address("c1", "sb.p.000", 0)
 
@@ -110,6 +112,14 @@ def test_a_slot_in_which_a_scope_stands_otherwise_is_not_current() -> None:
         return UNKNOWN
 
     assert not work.is_current(elsewhere)
+
+
+@pytest.mark.parametrize(("standing", "wanted"), [(HERE, True), (AWAY, False), (UNKNOWN, False)])
+def test_only_what_is_here_is_surely_judged(standing: Standing, wanted: bool) -> None:
+    """With an old journal a scope may be here and not be known to be."""
+    log = Log({BLUE: standing})
+    log.put("a", 1)
+    assert read(log, None, whole=True).is_all_here is wanted
 
 
 def test_reading_speeds_up_where_compaction_has_thinned() -> None:

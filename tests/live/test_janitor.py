@@ -30,7 +30,9 @@ from southbound.edge.admin import apply_topics
 from southbound.edge.append import Appender
 from southbound.edge.slots import Outgoing, SlotWriter
 from southbound.edge.tail import EndAsker, RangeReader
+from southbound.errors import EdgeError
 from southbound.janitor.judging import Why
+from southbound.janitor.ledgers import Ledgers
 from southbound.janitor.service import Janitor
 from southbound.janitor.tally import MENDED_JOURNAL, MENDED_MOVES, PRUNED_MOVES
 from southbound.local.fleet import LocalFleet
@@ -406,6 +408,40 @@ def test_a_tombstone_behind_a_re_creation_is_mended(
         (Why.TOMBSTONE, f"h:{host.id}:router:a"),
         (Why.ANSWER, f"h:{host.id}:router:a"),
     ]
+
+
+def test_while_a_journal_is_away_nothing_is_erased_and_nothing_passed_by(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inversions are repaired all the same, and of hosts it did not know as soon as it does."""
+    known, other = world.host(), world.host()
+    address = world.address(known)
+    while world.address(other) == address:
+        other = world.host()
+    janitor = world.janitor(delete_retention_s=0.01)
+    janitor._books.open()
+    janitor._directory.open()
+    janitor._sweep_once(thorough=False)
+    monkeypatch.setattr(Ledgers, "sync", lambda *_: [EdgeError("away", retryable=True)])
+    new = next(
+        host for host in (world.host() for _ in range(100)) if world.address(host) == address
+    )
+    world.write(
+        address,
+        *((named(host, "a"), value(revision)) for host in (known, new) for revision in (6, 5)),
+    )
+    world.write(world.address(other), (named(other, "gone"), value(1, Op.DELETE)))
+    time.sleep(0.05)  # the delete gets older than the retention
+    janitor._sweep_once(thorough=False)
+    assert world.revisions(known, "a", address) == [6, 5, 6]
+    assert world.revisions(new, "a", address) == [6, 5]
+    assert world.revisions(other, "gone", world.address(other)) == [1]
+    assert janitor.status().reasons[0] == "away"
+    monkeypatch.undo()
+    janitor._sweep_once(thorough=False)
+    janitor._close()
+    assert world.revisions(new, "a", address) == [6, 5, 6]
+    assert world.revisions(other, "gone", world.address(other)) == [1, None]
 
 
 # Moved scopes.
