@@ -167,7 +167,7 @@ def _wait_applied(crew: Crew, schedule: Schedule, bench: LatencyBench) -> dict[i
             int(changeset.removeprefix(_PREFIX)): at_us
             for notes in crew.ask_all("applied")
             for changeset, at_us in notes
-            if changeset.startswith(_PREFIX)
+            if changeset.startswith(_PREFIX) and at_us >= schedule.start_us
         }
         missing = [number for number in last.values() if number not in applied]
         if not missing:

@@ -5,8 +5,7 @@ connection after a broken one, and every server that names itself differently, r
 whoever keeps what Redis told him compares it and starts anew (docs/design.md §4).
 
 All that is sent here may be sent twice, so one broken connection is retried; what fails then is an
-`EdgeError`. redis-py is imported at the first connection: it is a fifth of an agent's memory, and an
-agent that knows its place may never need it.
+`EdgeError`. redis-py is imported at the first connection; agents mostly do without it (`resp`).
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class AgentParts(msgspec.Struct, frozen=True):
 
 def directory_client(settings: DirectorySettings) -> Locator:
     """Make a client of the directory; it does no IO until it is opened."""
-    # Redis's client is a fifth of an agent's memory: it comes when the directory is first asked.
+    # What an agent that knows its place may never need comes when the directory is first asked.
     from southbound.directory import Directory
 
     return Directory(settings)
