@@ -10,8 +10,8 @@ The rules, each of which may be followed twice, or by several at once:
 * `clean`: the scope is away, and has left by a marker behind its last stay here, or what is here are
   copies of a move that was never decided: a null for each key that has another last record. Not
   while copies of an epoch above the row's are here, since then it may be on its way back.
-* `outdated`: a marker with a higher one behind it, or a seal of an earlier stay, older than the
-  retention of deletes: a null. The last marker of a scope stays for ever: it is the one by which an
+* `outdated`: a marker with a higher one behind it, or a seal of an earlier stay than the one that
+  is sealed, older than the retention of deletes: a null. The last marker of a scope stays for ever: it is the one by which an
   agent without Redis finds where its stream goes on.
 
 What cannot be read, and scopes that the journal does not know, are left alone. What is repeated is
@@ -219,9 +219,12 @@ def _outdated(scope: ScopeFacts, rules: Rules, now_us: int) -> Iterator[Repair]:
     for key, marker in scope.markers.items():
         if marker.epoch < last and marker.at_us <= oldest_us:
             yield Repair(Why.OUTDATED, scope.scope, key)
-    if scope.standing.whereabouts is Whereabouts.HERE:
+    if scope.standing.whereabouts is not Whereabouts.HERE:
+        return
+    present = scope.standing.epoch
+    if any(seal.epoch >= present for seal in scope.seals.values()):
         for key, seal in scope.seals.items():
-            if seal.epoch < scope.standing.epoch and seal.at_us <= oldest_us:
+            if seal.epoch < present and seal.at_us <= oldest_us:
                 yield Repair(Why.OUTDATED, scope.scope, key)
 
 

@@ -325,6 +325,13 @@ def test_seals_of_earlier_stays_go_after_days() -> None:
     assert [repair.key for repair in log.judge().repairs] == [b"v\x1fblue\x1f!seal\x1f3"]
 
 
+def test_a_seal_stays_until_the_present_stay_has_its_own() -> None:
+    """Until then a reader that knows the earlier epoch may still wait for that."""
+    log = Log({BLUE: Standing(Whereabouts.HERE, 5, 0)})
+    log.seal(3, age_us=OLD_US)
+    assert whys(log) == []
+
+
 # Abandoned changesets.
 
 
