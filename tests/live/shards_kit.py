@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from southbound.errors import OutcomeUnknown
@@ -152,6 +152,7 @@ class Shards:
         self.vpcs_of: defaultdict[str, set[str]] = defaultdict(set)
         self._numbers = itertools.count()
         self._stack = ExitStack()
+        self._mover: Executor | None = None
 
     def close(self) -> None:
         """Stop everything."""
@@ -215,10 +216,17 @@ class Shards:
         with Executor(self.directory, made) as executor:
             yield executor
 
+    @property
+    def mover(self) -> Executor:
+        """The executor of those who need no other."""
+        if self._mover is None:
+            self._mover = self._stack.enter_context(self.executor())
+        return self._mover
+
     def move(self, goal: Goal, **settings: object) -> Progress:
         """Plan and carry out."""
         plan = self.plan(goal)
-        with self.executor(**settings) as executor:
+        with self.executor(**settings) if settings else nullcontext(self.mover) as executor:
             done = executor.run(executor.begin(plan))
         assert done.done == done.total, done.failed
         return done

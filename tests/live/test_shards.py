@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import pytest
+from typer.testing import CliRunner, Result
 
+from southbound.cli.main import app
+from southbound.directory import Directory
 from southbound.documents.topology import topology_of
 from southbound.edge.admin import apply_topics
 from southbound.errors import StaleMap
@@ -128,8 +132,7 @@ def test_whoever_carries_on_after_a_crash_ends_it_well(shards: Shards) -> None:
                 pytest.raises(Crash),
             ):
                 first.run(first.begin(plan))
-            with shards.executor() as second:
-                done = second.run(plan.id)
+            done = shards.mover.run(plan.id)
             assert (done.done, done.failed) == (2, {})
             assert {shards.cluster_of(host) for host in hosts} == {to}
     shards.check()
@@ -212,6 +215,7 @@ def test_a_redis_that_forgets_changes_nothing(shards: Shards) -> None:
             shards.move(Goal(kind="hosts", what=(host,), to=to), failpoint=flushing)
             assert shards.cluster_of(host) == to
     shards.check()
+    assert shards.directory.verify() == []
 
 
 def test_vpcs_move_with_their_followers(shards: Shards) -> None:
@@ -311,3 +315,82 @@ def test_a_drifted_map_is_refused(shards: Shards) -> None:
         shards.move(Goal(kind="hosts", what=(hosts[0],), to="c1-h"))
         with pytest.raises(StaleMap, match=hosts[0]):
             executor.begin(plan)
+
+
+# From the command line.
+
+
+def run(kit: DirectoryKit, *words: str) -> Result:
+    """Run a command against the kit's Redis."""
+    return CliRunner().invoke(app, ["--redis", kit.redis_url, "shards", *words])
+
+
+def answer(result: Result) -> Any:
+    """Return the JSON document that a command printed."""
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_from_plan_to_rollback(kit: DirectoryKit, unique: Unique, tmp_path: Path) -> None:
+    """A plan is shown, written, applied, looked at and taken back; mistakes have exit codes."""
+    directory = kit.directory()
+    hosts = [unique("host") for _ in range(40)]
+    placed = directory.register_hosts(dict.fromkeys(hosts, "az-a"))
+    hosts = [host for host in hosts if placed[host].pool != "c1-i"][:6]
+    before = {host: placed[host].pool for host in hosts}
+    file = tmp_path / "plan.json"
+    words = [word for host in hosts for word in ("--host", host)]
+    shown = run(kit, "plan", *words, "--to", "c1-i", "--out", str(file))
+    assert shown.exit_code == 0, shown.output
+    assert "c1-i" in shown.stdout
+    dry = run(kit, "apply", str(file), "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    assert "nothing was changed" in dry.stderr
+    unasked = run(kit, "apply", str(file))
+    assert unasked.exit_code == 2
+    assert "--yes" in unasked.stderr
+    done = answer(run(kit, "apply", str(file), "--yes", "--output", "json"))
+    assert (done["done"], done["of"], done["state"]) == (6, 6, "done")
+    assert pools(directory, hosts) == dict.fromkeys(hosts, "c1-i")
+    again = run(kit, "apply", str(file), "--yes")
+    assert again.exit_code == 6
+    assert "begun already" in again.stderr
+    standings = {one["plan"]: one for one in answer(run(kit, "status", "--output", "json"))}
+    assert standings[done["plan"]]["state"] == "done"
+    assert run(kit, "resume").exit_code == 5
+    back = answer(run(kit, "rollback", done["plan"], "--yes", "--output", "json"))
+    assert (back["undoes"], back["state"]) == (done["plan"], "done")
+    assert pools(directory, hosts) == before
+
+
+def pools(directory: Directory, hosts: list[str]) -> dict[str, str]:
+    """Return the pools in which hosts live, as Redis says."""
+    rows = directory.rows([host_scope(host) for host in hosts])
+    return {scope.id: row.partition(":")[0] for scope, row in rows.items()}
+
+
+def test_goals_are_checked(kit: DirectoryKit, tmp_path: Path) -> None:
+    """Two goals, none, unknown names and a file that is no plan are the user's mistakes."""
+    assert run(kit, "plan").exit_code == 2
+    assert run(kit, "plan", "--even", "--fill", "c1-h").exit_code == 2
+    assert run(kit, "plan", "--host", "h").exit_code == 2
+    assert run(kit, "plan", "--host", "nobody", "--to", "c1").exit_code == 3
+    assert run(kit, "plan", "--drain-pool", "nowhere").exit_code == 5
+    assert run(kit, "plan", "--drain-slot", "c1-h/9/9").exit_code == 2
+    assert run(kit, "apply", str(tmp_path / "none.json")).exit_code == 2
+    bad = tmp_path / "bad.json"
+    bad.write_text("{}")
+    assert run(kit, "apply", str(bad)).exit_code == 4
+    assert run(kit, "status", "no-such-plan").exit_code == 5
+
+
+def test_filling_and_evening_out(kit: DirectoryKit, unique: Unique) -> None:
+    """A pool that is filled takes, and gives nothing; traffic is measured on the logs."""
+    hosts = [unique("host") for _ in range(12)]
+    kit.directory().register_hosts(dict.fromkeys(hosts, "az-a"))
+    plan = answer(run(kit, "plan", "--fill", "c2-i", "--output", "json"))
+    assert {move["pool"] for move in plan["moves"]} <= {"c2-i"}
+    traffic = answer(
+        run(kit, "plan", "--even", "--by", "traffic", "--sample", "1", "--output", "json")
+    )
+    assert traffic["goal"] == {"kind": "even", "by": "traffic"}
