@@ -79,14 +79,16 @@ class AgentSettings:
     `changeset_hold_s`: how long an incomplete changeset is held before its resources are released
     singly; `held_max` bounds the records held. `interest_grace_s`: how long a VPC is followed after
     its last port has left. `retention_of_deletes_s`: how long the log keeps deletes; an agent away
-    for more than half of it resyncs. `marker_wait_s`: how long a stream that the directory says has
-    moved waits for its marker. `retry_*`: backoff of a failed apply and of a report that was not
-    acknowledged; `resolve_*`: of looking for a VPC whose replica is not there yet. `flush_s`: how
-    long what is not urgent may wait to be written down. `alive_every_s`: how often an idle agent
-    makes sure that its cluster answers. `outbox_max` bounds the lines of reports owed; past it the
-    oldest are dropped. `quarantine_*` bound the rows kept of unreadable records, and their bytes.
-    `inventory_every_s`: how often everything that stands is told, which must be well below the
-    retention of reports; `inventory_spread_s`: within what time after a start.
+    for more than half of it resyncs. `snapshot_max_s`: how long a snapshot may take until it is
+    read again, well below the compaction lag of the data topics. `marker_wait_s`: how long a stream
+    that the directory says has moved waits for its marker. `retry_*`: backoff of a failed apply and
+    of a report that was not acknowledged; `resolve_*`: of looking for a VPC whose replica is not
+    there yet. `flush_s`: how long what is not urgent may wait to be written down. `alive_every_s`:
+    how often an idle agent makes sure that its cluster answers. `outbox_max` bounds the lines of
+    reports owed; past it the oldest are dropped. `quarantine_*` bound the rows kept of unreadable
+    records, and their bytes. `inventory_every_s`: how often everything that stands is told, which
+    must be well below the retention of reports; `inventory_spread_s`: within what time after a
+    start.
     """
 
     fetch_wait_ms: int = 10_000
@@ -98,6 +100,7 @@ class AgentSettings:
     held_max: int = 100_000
     interest_grace_s: float = 30.0
     retention_of_deletes_s: float = 7 * 86_400.0
+    snapshot_max_s: float = 1_800.0
     marker_wait_s: float = 30.0
     retry_first_s: float = 0.5
     retry_max_s: float = 60.0

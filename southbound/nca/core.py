@@ -133,7 +133,7 @@ class AgentCore:
                 self._inventories.settled(event)
             case ev.Marked():
                 for address, mark in event.marks.items():
-                    self._reading.marked(address, mark)
+                    self._reading.marked(address, mark, event.now)
             case ev.Tick():
                 self._tick(event.now)
             case _:

@@ -76,18 +76,19 @@ class Reading:
             read_to[record.address] = record.offset + 1
         self._counters.records_foreign += foreign
         for address, offset in read_to.items():
-            self._advance(address, offset)
+            self._advance(address, offset, batch.now)
             for stream in self._positions.at(address).values():
                 self._draft.stream(stream.scope)
         for address, offset in batch.reached.items():
-            self._advance(address, offset)
+            self._advance(address, offset, batch.now)
 
-    def marked(self, address: Address, mark: Mark) -> None:
+    def marked(self, address: Address, mark: Mark, now: Now) -> None:
         """Begin the snapshots of a partition whose watermarks are known now."""
         for stream in list(self._positions.at(address).values()):
             if stream.snapshot is not None and stream.snapshot.high is None:
-                stream.next = stream.snapshot.begin(stream.placement.start, mark.low, mark.high)
-                self._end_if_reached(stream)
+                start = stream.placement.start
+                stream.next = stream.snapshot.begin(start, mark.low, mark.high, now.us)
+                self._end_if_reached(stream, now)
 
     def lost(self, address: Address) -> None:
         """Read everything of a partition anew, since its position is not there any more."""
@@ -119,7 +120,7 @@ class Reading:
         assert record.key is not None
         try:
             if record.key.startswith(_CONTROL, len(stream.prefix)):
-                self._control(stream, record)
+                self._control(stream, record, now)
             elif record.value is None:
                 self._null(stream, record.key)
             else:
@@ -189,13 +190,13 @@ class Reading:
 
     # Control records.
 
-    def _control(self, stream: Stream, record: Record) -> None:
+    def _control(self, stream: Stream, record: Record, now: Now) -> None:
         assert record.key is not None
         kind = decode_key(record.key).kind
         if kind == HANDOVER and record.value is not None:
             self._handover(stream, record.value)
         elif kind == SEAL and record.value is not None:
-            self._seal(stream, record.value)
+            self._seal(stream, record.value, now)
         else:
             self._counters.records_ignored += 1
 
@@ -226,24 +227,24 @@ class Reading:
         self._draft.stream(stream.scope)
         self.changed = True
 
-    def _seal(self, stream: Stream, value: bytes) -> None:
+    def _seal(self, stream: Stream, value: bytes, now: Now) -> None:
         seal = decode_seal(value)
         if stream.snapshot is None:
             self._counters.records_ignored += 1
             return
         stream.snapshot.seal(seal.epoch)
-        self._complete_if_whole(stream)
+        self._complete_if_whole(stream, now)
 
     # Snapshots.
 
-    def _advance(self, address: Address, offset: int) -> None:
+    def _advance(self, address: Address, offset: int, now: Now) -> None:
         for stream in list(self._positions.at(address).values()):
             if stream.unmarked:
                 continue
             stream.next = max(stream.next, offset)
-            self._end_if_reached(stream)
+            self._end_if_reached(stream, now)
 
-    def _end_if_reached(self, stream: Stream) -> None:
+    def _end_if_reached(self, stream: Stream, now: Now) -> None:
         snapshot = stream.snapshot
         if snapshot is None or snapshot.at_end or snapshot.high is None:
             return
@@ -251,11 +252,21 @@ class Reading:
             snapshot.at_end = True
             for incoming in snapshot.drain():
                 self._desired.take(incoming, snapshot=True)
-            self._complete_if_whole(stream)
+            self._complete_if_whole(stream, now)
 
-    def _complete_if_whole(self, stream: Stream) -> None:
+    def _complete_if_whole(self, stream: Stream, now: Now) -> None:
+        """Conclude from what a whole snapshot does not speak of, unless it was read too slowly.
+
+        Compaction drops a record for a newer one only when that is older than its lag. While a
+        snapshot is read for longer, a record before its end may give way to one behind it, and
+        would look absent.
+        """
         snapshot = stream.snapshot
         if snapshot is None or not snapshot.complete:
+            return
+        if now.us - snapshot.begun_us > self._settings.snapshot_max_s * 1e6:
+            self._counters.resync(Reason.SLOW.value)
+            self.enter(stream, stream.placement, snapshot.reason)
             return
         self._counters.snapshots += 1
         if snapshot.believed:

@@ -23,17 +23,22 @@ class Reason(enum.StrEnum):
     CLUSTER_CHANGED = "cluster_changed"
     ABSENCE = "absence"
     GAP = "gap"
+    SLOW = "slow"
 
 
 _LOG_MAY_BE_LOST = frozenset({Reason.POSITION_LOST, Reason.CLUSTER_CHANGED})
 
 
 class Snapshot:
-    """The records of one stream, gathered up to `high` (None until the watermark is known)."""
+    """The records of one stream, gathered up to `high` (None until the watermark is known).
+
+    `begun_us`: when the watermark was asked for, in microseconds since 1970.
+    """
 
     def __init__(self, placement: Placement, reason: Reason) -> None:
         self.reason = reason
         self.high: int | None = None
+        self.begun_us = 0
         self.at_end = False
         self._epoch = placement.epoch
         self._sealed = placement.epoch == 1
@@ -42,13 +47,14 @@ class Snapshot:
         self._found: dict[ResourceKey, Incoming] = {}
         self._repeats: list[Incoming] = []
 
-    def begin(self, start: int, low: int, high: int) -> int:
-        """Note the watermarks; return the offset to read from.
+    def begin(self, start: int, low: int, high: int, now_us: int) -> int:
+        """Note the watermarks and the time; return the offset to read from.
 
         A stream that starts beyond the end is not in this log any more (the cluster was made
         anew): its absences mean nothing.
         """
         self.high = high
+        self.begun_us = now_us
         if start > high:
             self._trusted = False
             return low

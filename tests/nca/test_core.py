@@ -760,6 +760,53 @@ def test_absence_counts_only_once_the_slot_is_sealed(world: World) -> None:
     assert world.disk.streams[host()].next is not None
 
 
+def test_a_snapshot_read_past_the_compaction_lag_is_read_again(world: World) -> None:
+    """An agent that sleeps while it reads one may find a record compacted away for a newer one that
+    stands behind the snapshot's end: that is no absence.
+    """
+    put, other = port(HOST, "p", 1), port(HOST, "q", 1)
+    world.publish(put)
+    world.publish(other)
+    started(world)
+    removed: list[ResourceKey] = []
+    world.on_plan = lambda plan: removed.extend(
+        change.key for change in plan.changes if change.op is Op.DELETE
+    )
+    where = address(host(), OLD)
+    world.feed(ev.PositionLost(world.now, where))
+    newer = port(HOST, "p", 2)
+    world.publish(newer)
+    world.logs[where][0] = (b"", None)
+    world.wait(3_600.0)
+    for _ in range(3):
+        world.read(1)
+    world.run()
+    assert world.node.resources == expected(newer, other)
+    assert removed == []
+    assert world.counters.resyncs == {"position_lost": 1, "slow": 1}
+
+
+def test_a_seal_that_comes_late_ends_a_snapshot_read_again(world: World) -> None:
+    """A move may take long; what is absent then is judged by a snapshot read behind its seal."""
+    put, leftover = port(HOST, "p", 1), port(HOST, "leftover", 1)
+    world.publish(put)
+    world.publish(leftover)
+    started(world)
+    moved(world, NEW, put)
+    world.run()
+    where = address(host(), NEW)
+    world.feed(ev.PositionLost(world.now, where))
+    world.run()
+    newer = port(HOST, "p", 2)
+    world.publish(newer)
+    world.seal(host(), NEW)
+    world.wait(3_600.0)
+    world.run()
+    assert world.node.resources == expected(newer)
+    assert world.counters.resyncs["slow"] == 1
+    assert world.disk.streams[host()].next is not None
+
+
 def test_an_unsealed_snapshot_begins_again_at_a_restart(world: World) -> None:
     """What has been seen of it is not remembered, so it is not continued."""
     world.rows[HOST] = Placement("host-b", 0, 2)

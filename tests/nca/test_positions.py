@@ -44,7 +44,7 @@ def test_a_snapshot_waits_for_its_watermarks() -> None:
     wanted = positions.assignment()
     assert (wanted.positions, wanted.marks) == ({where: 70}, frozenset({where}))
     assert fresh.snapshot is not None
-    fresh.next = fresh.snapshot.begin(0, 0, 70)
+    fresh.next = fresh.snapshot.begin(0, 0, 70, 1)
     wanted = positions.assignment()
     assert (wanted.positions, wanted.marks) == ({where: 0}, frozenset())
 

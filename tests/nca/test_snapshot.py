@@ -83,7 +83,7 @@ def test_reading_begins_at_the_start_that_is_there(
 ) -> None:
     """The later of the placement's start and the first offset the log has."""
     made = snapshot()
-    assert made.begin(start, low, high) == begins
+    assert made.begin(start, low, high, 1) == begins
     assert made.high == high
     assert made.believed
 
@@ -91,7 +91,7 @@ def test_reading_begins_at_the_start_that_is_there(
 def test_a_start_beyond_the_end_is_not_believed() -> None:
     """The log was made anew: it is read, but its absences mean nothing."""
     made = snapshot()
-    assert made.begin(10, 2, 9) == 2
+    assert made.begin(10, 2, 9, 1) == 2
     assert not made.believed
 
 
