@@ -36,8 +36,10 @@ from southbound.partitioning.planner import back
 from southbound.partitioning.steps import Outcome
 from southbound.partitioning.topology import REBALANCE_TOPIC
 from southbound.rebalance.announcing import Announcer
+from southbound.rebalance.backlog import Backlog
 from southbound.rebalance.hands import Hands, Task
 from southbound.rebalance.ledger import Batch, Ledger, Note, PlanState
+from southbound.rebalance.patience import Patience
 from southbound.rebalance.rehoming import Rehomer
 from southbound.rebalance.rounds import record_of, scope_of, undoing
 from southbound.rebalance.seeding import Seeder
@@ -51,8 +53,6 @@ _STORED = frozenset({Step.PRECOPIED, Step.MARKED, Step.DONE, Step.ABANDONED})
 agent does not read yet, so nothing is waited for there; a record that has fallen back does no harm.
 """
 _UNDECIDED = frozenset({Step.PLANNED, Step.RESERVED, Step.PRECOPIED})
-_AGAIN_FIRST_S = 0.05
-_AGAIN_MAX_S = 2.0
 _FAULTS_SHOWN = 20
 
 
@@ -206,49 +206,36 @@ class Executor:
         carried out, and what comes after it is not begun.
         """
         state = self.plan(id)
+        backlog = Backlog(state)
         failed: dict[int, str] = {}
-        told(self._progress(state, failed))
+        told(self._progress(state, backlog, failed))
         while not self._stopping.is_set():
-            turn = self._next_round(state, failed)
+            turn = backlog.next(self.settings.hosts_per_round, failed)
             if not turn:
                 break
             began, copied = time.monotonic(), self._hands.copied
             failed.update(self._round(state, turn))
-            told(self._progress(state, failed))
+            for batch in turn:
+                if state.is_final(batch.number):
+                    backlog.drop(batch)
+            told(self._progress(state, backlog, failed))
             self._rest(time.monotonic() - began, self._hands.copied - copied)
-        if not state.rest() and not state.header.finished_us:
+        if not backlog.moves and not state.header.finished_us:
             self._finish(state)
-        return self._progress(state, failed)
+        return self._progress(state, backlog, failed)
 
     def _finish(self, state: PlanState) -> None:
         done = msgspec.structs.replace(state.header, finished_us=time.time_ns() // 1000)
         self._opened().put_header(done)
 
-    def _progress(self, state: PlanState, failed: Mapping[int, str]) -> Progress:
+    def _progress(self, state: PlanState, backlog: Backlog, failed: Mapping[int, str]) -> Progress:
         return Progress(
             plan=state.header.id,
-            done=sum(len(one.moves) for n, one in state.batches.items() if state.is_final(n)),
+            done=state.header.moves - backlog.moves,
             total=state.header.moves,
             copied=self._hands.copied,
             failed=dict(failed),
         )
-
-    def _next_round(self, state: PlanState, failed: Mapping[int, str]) -> list[Batch]:
-        """Return the batches of the next round: of one phase, those under way first."""
-        rest = state.rest()
-        if not rest:
-            return []
-        phase = rest[0].moves[0].action
-        ready = [one for one in rest if one.moves[0].action == phase and one.number not in failed]
-        ready.sort(key=lambda one: (one.number not in state.moves, one.number))
-        turn: list[Batch] = []
-        parts = 0
-        for batch in ready:
-            if turn and parts + len(batch.moves) > self.settings.hosts_per_round:
-                break
-            turn.append(batch)
-            parts += len(batch.moves)
-        return turn
 
     def _rest(self, took_s: float, copied: int) -> None:
         rate = self.settings.records_per_second
@@ -286,7 +273,7 @@ class Executor:
     def _place_replica(self, move: PlannedMove) -> None:
         """Add a replica, or move a home; try again while a server is away."""
         old = self._directory.topology.pool(move.old_placement.pool).cluster
-        patience = _Patience(self.settings.patience_s)
+        patience = Patience(self.settings.patience_s)
         while True:
             try:
                 if move.action == "add":
@@ -316,7 +303,7 @@ class Executor:
         )
 
     def _store(self, records: Mapping[int, Move]) -> dict[int, Move]:
-        patience = _Patience(self.settings.patience_s)
+        patience = Patience(self.settings.patience_s)
         while records:
             self.settings.failpoint("store:before")
             try:
@@ -334,7 +321,7 @@ class Executor:
         """Carry batches to their ends, side by side; return why some of them do not go."""
         open_ = {number: move for number, move in records.items() if not move.is_final}
         failed: dict[int, str] = {}
-        patience = _Patience(self.settings.patience_s)
+        patience = Patience(self.settings.patience_s)
         while open_:
             first = min(_ORDER[move.step] for move in open_.values())
             group = {n: move for n, move in open_.items() if _ORDER[move.step] == first}
@@ -350,7 +337,7 @@ class Executor:
         return failed
 
     def _perform(
-        self, group: Mapping[int, Move], patience: _Patience
+        self, group: Mapping[int, Move], patience: Patience
     ) -> dict[int, Outcome | SouthboundError]:
         """Perform what comes next for moves at one step; try again while a server is away."""
         tasks: list[Task] = [(move, next_action(move)) for move in group.values()]
@@ -380,7 +367,7 @@ class Executor:
         self,
         group: Mapping[int, Move],
         outcomes: Mapping[int, Outcome | SouthboundError],
-        patience: _Patience,
+        patience: Patience,
     ) -> dict[int, str]:
         """Return the moves that are given up for now; what may pass is waited for first."""
         errors = {n: one for n, one in outcomes.items() if isinstance(one, SouthboundError)}
@@ -405,7 +392,7 @@ class Executor:
         self._abandon_rest(state)
         undone_by = state.header.undone_by or self._begin_back(state)
         if not undone_by:
-            return self._progress(state, {})
+            return self._progress(state, Backlog(state), {})
         return self.run(undone_by, told)
 
     def _turn(self, state: PlanState) -> None:
@@ -451,21 +438,3 @@ class Executor:
                 self._write(plan, state.header.id)
         self._opened().put_header(msgspec.structs.replace(header, undone_by=id))
         return id
-
-
-class _Patience:
-    """How long one round's troubles are waited for, with growing pauses."""
-
-    def __init__(self, patience_s: float) -> None:
-        self._deadline = time.monotonic() + patience_s
-        self._pause_s = _AGAIN_FIRST_S
-
-    @property
-    def has_more(self) -> bool:
-        """Whether it may be tried again."""
-        return time.monotonic() < self._deadline
-
-    def wait(self) -> None:
-        """Wait a little, longer each time."""
-        time.sleep(self._pause_s)
-        self._pause_s = min(_AGAIN_MAX_S, 2 * self._pause_s)
