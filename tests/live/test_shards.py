@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +23,7 @@ from southbound.errors import StaleMap
 from southbound.local.fleet import LocalFleet
 from southbound.partitioning.plan import Goal
 from southbound.partitioning.topology import Pool, Topology
-from southbound.resources import host_scope, vpc_scope
+from southbound.resources import ResourceKey, host_scope, vpc_scope
 from tests.live.conftest import FleetFactory
 from tests.live.directory_kit import DirectoryKit, eventually, kit_of
 from tests.live.shards_kit import Shards
@@ -216,6 +220,36 @@ def test_a_redis_that_forgets_changes_nothing(shards: Shards) -> None:
             assert shards.cluster_of(host) == to
     shards.check()
     assert shards.directory.verify() == []
+
+
+def test_a_publisher_that_slept_across_the_move_is_turned(shards: Shards) -> None:
+    """Its process is stopped with changes on their way, and continued when all is over."""
+    (host,) = shards.hosts(1, "c1")
+    shards.agent(host)
+    command = (sys.executable, "-m", "tests.live.publisher_child", shards.kit.redis_url, host)
+    accepted: list[int] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        reader = threading.Thread(
+            target=lambda out: accepted.extend(map(int, out)), args=(child.stdout,)
+        )
+        reader.start()
+        try:
+            for to in ("c2", "c1"):
+                since = len(accepted)
+                eventually(lambda since=since: len(accepted) > since + 20)  # type: ignore[misc]
+                child.send_signal(signal.SIGSTOP)
+                shards.move(Goal(kind="hosts", what=(host,), to=to))
+                child.send_signal(signal.SIGCONT)
+            since = len(accepted)
+            eventually(lambda: len(accepted) > since + 20)
+        finally:
+            child.kill()
+            reader.join()
+    node = shards.agents[host].node
+    key = ResourceKey(host_scope(host), "router", "child")
+    eventually(lambda: node.state.get(key, 0) >= max(accepted))
+    shards.check()
 
 
 def test_vpcs_move_with_their_followers(shards: Shards) -> None:
