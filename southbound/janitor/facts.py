@@ -38,11 +38,23 @@ class KeyFacts:
 
     `revision` is the highest (0: only nulls were seen), `op` and `offset` are those of its first
     record, `age_us` is when any of its records was sent or taken last, `changeset` names the set it
-    is of, if any. `last` is the last record's revision or `NULL`, `last_op` its op. `unreadable`: a
-    record could not be read, so nothing can be concluded.
+    is of, if any. `last` is the last record's revision or `NULL`, `last_op` its op. `copied_epoch`:
+    the highest epoch under which it was copied. `has_others`: records of another revision are there
+    too. `unreadable`: a record could not be read, so nothing can be concluded.
     """
 
-    __slots__ = ("age_us", "changeset", "last", "last_op", "offset", "op", "revision", "unreadable")
+    __slots__ = (
+        "age_us",
+        "changeset",
+        "copied_epoch",
+        "has_others",
+        "last",
+        "last_op",
+        "offset",
+        "op",
+        "revision",
+        "unreadable",
+    )
 
     def __init__(self) -> None:
         self.revision = 0
@@ -52,6 +64,8 @@ class KeyFacts:
         self.changeset = ""
         self.last = NULL
         self.last_op = Op.UPSERT
+        self.copied_epoch = 0
+        self.has_others = False
         self.unreadable = False
 
 
@@ -162,6 +176,7 @@ def _note(facts: ScopeFacts, prefix: bytes, record: SlotRecord) -> None:
         known.unreadable = True
         return
     if envelope.copied:
+        known.copied_epoch = max(known.copied_epoch, envelope.epoch)
         facts.copied_epoch = max(facts.copied_epoch, envelope.epoch)
     _note_revision(known, envelope, record)
     if envelope.count > 1 and not envelope.copied and facts.scope.cls is not ScopeClass.PUBLIC:
@@ -170,6 +185,7 @@ def _note(facts: ScopeFacts, prefix: bytes, record: SlotRecord) -> None:
 
 def _note_revision(known: KeyFacts, envelope: Envelope, record: SlotRecord) -> None:
     known.last, known.last_op = envelope.revision, envelope.op
+    known.has_others |= known.revision not in {0, envelope.revision}
     age_us = max(envelope.sent_us, record.at_us)
     if envelope.revision > known.revision:
         known.revision, known.op, known.offset = envelope.revision, envelope.op, record.offset

@@ -6,13 +6,16 @@ The rules, each of which may be followed twice, or by several at once:
 * `answer`: the last record is a null, and the highest is no delete that has had its time: the
   highest again. Whoever wrote the null did not see it come. Half of the retention is time enough: an
   agent that was away for longer reads a snapshot.
-* `tombstone`: the highest and last record is a delete older than the retention of deletes: a null.
+* `tombstone`: the last record is a delete older than the retention of deletes, and compaction has
+  taken everything else of its key: a null. Sooner, somebody who reads while compaction is at work
+  could see an upsert and the null, and not the delete between them.
 * `clean`: the scope is away, and has left by a marker behind its last stay here, or what is here are
   copies of a move that was never decided: a null for each key that has another last record. Not
-  while copies of an epoch above the row's are here, since then it may be on its way back.
-* `outdated`: a marker with a higher one behind it, or a seal of an earlier stay than the one that
-  is sealed, older than the retention of deletes: a null. The last marker of a scope stays for ever: it is the one by which an
-  agent without Redis finds where its stream goes on.
+  while copies of an epoch above the row's are here, since then it may be on its way back; a null
+  behind one of these is answered.
+* `outdated`: a marker with a higher one behind it, or a seal of an earlier stay than the one that is
+  sealed, older than the retention of deletes: a null. The last marker of a scope stays for ever: it
+  is the one by which an agent without Redis finds where its stream goes on.
 
 What cannot be read, and scopes that the journal does not know, are left alone. What is repeated is
 flagged as copied, so that readers take it singly; only a record of a changeset that is young and
@@ -150,7 +153,9 @@ def _mend(scope: ScopeFacts, rules: Rules, now_us: int) -> tuple[list[Repair], i
     for key, one in scope.keys.items():
         why = _fault(one, rules, now_us)
         if why is None:
-            due_us = min(due_us, _due_us(one, rules))
+            # What is due and waits for compaction is looked at again with everything.
+            one_due_us = _due_us(one, rules)
+            due_us = min(due_us, one_due_us if one_due_us > now_us else NEVER_US)
         elif why is Why.TOMBSTONE:
             found.append(Repair(why, scope.scope, key))
         else:
@@ -168,7 +173,8 @@ def _fault(one: KeyFacts, rules: Rules, now_us: int) -> Why | None:
         return None if had_its_time else Why.ANSWER
     if one.last < one.revision:
         return Why.INVERSION
-    return Why.TOMBSTONE if _due_us(one, rules) <= now_us else None
+    is_due = _due_us(one, rules) <= now_us
+    return Why.TOMBSTONE if is_due and not one.has_others else None
 
 
 def _due_us(one: KeyFacts, rules: Rules) -> int:
@@ -185,7 +191,9 @@ def _has_records(scope: ScopeFacts) -> bool:
 
 
 def _clean(scope: ScopeFacts, rules: Rules, now_us: int) -> tuple[list[Repair], int]:
-    if not _has_records(scope) or scope.copied_epoch > scope.standing.epoch:
+    if scope.copied_epoch > scope.standing.epoch:
+        return _answers(scope, rules, now_us), NEVER_US
+    if not _has_records(scope):
         return [], NEVER_US
     due_us = _clean_us(scope, rules)
     if due_us > now_us:
@@ -195,6 +203,15 @@ def _clean(scope: ScopeFacts, rules: Rules, now_us: int) -> tuple[list[Repair], 
         for key, one in scope.keys.items()
         if one.last != NULL and not one.unreadable
     ], NEVER_US
+
+
+def _answers(scope: ScopeFacts, rules: Rules, now_us: int) -> list[Repair]:
+    """Repeat what was copied for a coming stay, and what a null of the last clean-up came behind."""
+    return [
+        Repair(Why.ANSWER, scope.scope, key, one.offset)
+        for key, one in scope.keys.items()
+        if one.copied_epoch > scope.standing.epoch and _fault(one, rules, now_us) is Why.ANSWER
+    ]
 
 
 def _clean_us(scope: ScopeFacts, rules: Rules) -> int:

@@ -3,7 +3,8 @@
 The rule: the ends are asked before the journals are taken over, so every record that is read is of a
 scope whose placement is known. Just before anything is appended the journals are taken over once
 more, and a slot in which a scope stands otherwise by then is looked at anew. What was appended is
-read again, to its end, before the slot counts as being in order: what it landed behind is seen.
+read again, to its end, and the journals are taken over after that, before the slot counts as being in
+order: what it landed behind is seen, and a scope that has come back by then, too.
 
 Repeating a record needs no certainty, only a null does: while a journal does not answer, nothing is
 erased.
@@ -141,7 +142,7 @@ class Sweep:
         wanting: list[tuple[SlotWork, Judgement]] = []
         for work in looks:
             judgement = work.judge(self._rules, now_us)
-            if judgement.repairs:
+            if judgement.repairs or work.is_mended:
                 wanting.append((work, judgement))
             else:
                 self._finish(work, judgement, done)
@@ -158,10 +159,12 @@ class Sweep:
             repairs = self._permitted(judgement.repairs)
             if repairs and not self._settings.dry_run:
                 outgoing += self._records(work, repairs)
+                work.is_mended = True
                 again.append(work)
             else:
                 # What is not permitted is due again; what would be done is told once.
-                self._finish(work, judgement._replace(due_us=now_us), done)
+                due_us = now_us if judgement.repairs else judgement.due_us
+                self._finish(work, judgement._replace(due_us=due_us), done)
             self._note(work, repairs)
         self._tools.pace.spend(len(outgoing))
         self._clients.writer.append(outgoing)

@@ -34,6 +34,8 @@ class SlotWork:
         self.whole = state is None
         self.read_to = 0 if state is None else state.position
         self.facts: SlotFacts
+        self.is_mended = False
+        """Whether something was appended to it: then where scopes stand is asked once more."""
         self._since = self.read_to
         self._standings: dict[Scope, Standing] = {}
         self._step = _STEP_MIN

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from southbound.janitor.facts import SlotRecord
@@ -103,15 +104,24 @@ def test_public_resources_are_mended_too() -> None:
 def test_a_delete_that_had_its_time_is_tombstoned() -> None:
     """Compaction then forgets the key; a younger one stays."""
     log = Log()
-    log.put("a", 1, age_us=OLD_US + DAY_US)
     log.put("a", 2, Op.DELETE, age_us=OLD_US)
     log.put("b", 2, Op.DELETE, age_us=OLD_US - DAY_US)
     assert log.judge().due_us == NOW_US + DAY_US
     assert whys(log) == [Why.TOMBSTONE]
     log.mend()
-    assert log.revisions("a") == [1, 2, None]
+    assert log.revisions("a") == [2, None]
     log.compact(lambda _: True)
     assert log.state() == {"b": (2, Op.DELETE)}
+
+
+def test_a_tombstone_waits_for_compaction() -> None:
+    """Who reads while compaction is at work could see the upsert and the null, and nothing between."""
+    log = Log()
+    log.put("a", 1, age_us=OLD_US + DAY_US)
+    log.put("a", 2, Op.DELETE, age_us=OLD_US)
+    assert (whys(log), log.judge().due_us) == ([], NEVER_US)
+    log.compact(lambda _: True)
+    assert whys(log) == [Why.TOMBSTONE]
 
 
 def test_a_delete_appended_late_counts_from_then() -> None:
@@ -279,6 +289,22 @@ def test_copies_of_a_move_back_are_left_alone() -> None:
     assert whys(log) == [Why.CLEAN, Why.CLEAN], "that epoch was decided otherwise"
 
 
+def test_a_null_behind_copies_of_a_move_back_is_answered() -> None:
+    """The new stay begins before the copies, whose mover may never look again."""
+    log = left()
+    late = log.judge().repairs
+    start = log.end
+    log.put("a", 1, copied_at=3)
+    log.put("b", 2, Op.DELETE, copied_at=3)
+    log.put("x", 7, copied_at=3)
+    log.repair(late)
+    assert whys(log) == [Why.ANSWER, Why.ANSWER]
+    log.mend()
+    log.standings[BLUE] = Standing(Whereabouts.HERE, 3, start)
+    assert log.mend() == 0
+    assert log.state(start) == {"a": (1, Op.UPSERT), "b": (2, Op.DELETE), "x": (7, Op.UPSERT)}
+
+
 def test_copies_of_a_move_that_never_was_go_after_days() -> None:
     """A seeder or a mover that died before anything was decided."""
     log = Log({BLUE: AWAY})
@@ -370,15 +396,19 @@ class Step(NamedTuple):
 ids = st.sampled_from("abc")
 steps = st.one_of(
     st.builds(Step, st.just("put"), ids, st.integers(1, 8)),
-    st.builds(Step, st.just("null"), ids),
     st.builds(Step, st.sampled_from(["look", "apply"]), janitor=st.integers(0, 1)),
+    st.just(Step("compact")),
 )
-# Whether a revision of a key is a delete, and how old it is, is the key's and the revision's alone.
+# Whether a revision of a key is a delete is the key's and the revision's alone.
 deletes = st.sets(st.tuples(ids, st.integers(1, 8)))
+Rolls = random.Random
 
 
-def played(happened: list[Step], gone: set[tuple[str, int]], *, is_old: bool) -> Log:
-    """Return the log after all steps; what janitors looked at they may repair much later."""
+def played(happened: list[Step], gone: set[tuple[str, int]], rolls: Rolls, *, is_old: bool) -> Log:
+    """Return the log after all steps; what janitors looked at they may repair much later.
+
+    Nothing is compacted within the lag, in which somebody mends.
+    """
     log = Log()
     late: dict[int, list[Repair]] = {}
     for step in happened:
@@ -386,8 +416,9 @@ def played(happened: list[Step], gone: set[tuple[str, int]], *, is_old: bool) ->
             op = Op.DELETE if (step.id, step.revision) in gone else Op.UPSERT
             age_us = OLD_US if is_old and op is Op.DELETE else 0
             log.put(step.id, step.revision, op, age_us=age_us)
-        elif step.what == "null":
-            log.null(step.id)
+        elif step.what == "compact":
+            log.mend()
+            log.compact(lambda _: rolls.random() < 0.5)
         elif step.what == "look":
             late[step.janitor] = log.judge().repairs
         else:
@@ -407,31 +438,34 @@ def highest(records: list[SlotRecord]) -> dict[str, tuple[int, Op]]:
 
 @given(st.lists(steps, max_size=30), deletes, st.booleans(), st.randoms(use_true_random=False))
 def test_any_compaction_after_mending_keeps_the_highest(
-    happened: list[Step], gone: set[tuple[str, int]], is_old: bool, rolls: random.Random
+    happened: list[Step], gone: set[tuple[str, int]], is_old: bool, rolls: Rolls
 ) -> None:
-    """Two janitors, each as late as it likes, and then one that mends: whatever compaction drops,
-    the highest revision of each key stays, and what was deleted does not come back.
+    """Two janitors, each as late as it likes, and others that mend now and then: whatever compaction
+    drops, the highest revision of each key stays, and what was deleted does not come back.
     """
-    log = played(happened, gone, is_old=is_old)
+    log = played(happened, gone, rolls, is_old=is_old)
     wanted = highest(log.records)
     upserts = {id: one[0] for id, one in wanted.items() if one[1] is Op.UPSERT}
-    assert log.mend() <= 2
-    for _ in range(3):
+    assert log.mend() <= 3
+    for _ in range(4):
         log.compact(lambda _: rolls.random() < 0.5)
-        assert log.mend() == 0, "compaction makes no work"
         assert log.upserts() == upserts
-        for id, one in log.state().items():
-            assert one == wanted[id]
+        before = log.end
+        log.mend()
+        new = [record.value for record in log.records if record.offset >= before]
+        assert new == [None] * len(new), "compaction makes no work but tombstones"
     log.compact(lambda _: True)
     assert log.upserts() == upserts
+    for id, one in log.state().items():
+        assert one == wanted[id]
 
 
-@given(st.lists(steps, max_size=20), deletes, st.booleans())
+@given(st.lists(steps, max_size=20), deletes, st.booleans(), st.randoms(use_true_random=False))
 def test_janitors_at_once_come_to_rest(
-    happened: list[Step], gone: set[tuple[str, int]], is_old: bool
+    happened: list[Step], gone: set[tuple[str, int]], is_old: bool, rolls: Rolls
 ) -> None:
     """Two that always see the same, and then both write, are done after two rounds."""
-    log = played(happened, gone, is_old=is_old)
+    log = played(happened, gone, rolls, is_old=is_old)
     for _ in range(2):
         one, other = log.judge().repairs, log.judge().repairs
         log.repair(one)
@@ -481,3 +515,98 @@ def test_a_scope_that_comes_and_goes_loses_nothing(happened: list[str]) -> None:
     )
     marked = [one.key for one in log.records if b"!handover" in one.key and one.value is not None]
     assert is_here or marked, "a scope that has left is led on"
+
+
+class Mover:
+    """A scope that comes and goes, in the order that a mover keeps; `truth` is what it has."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.epoch = 1
+        self.start = 0
+        self.truth: dict[str, int] = {}
+        self._reserved: int | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the journal says so."""
+        return self.log.standings[BLUE].whereabouts is Whereabouts.HERE
+
+    def put(self) -> None:
+        """Publish to wherever it is."""
+        revision = sum(self.truth.values()) + 1
+        id = "abc"[revision % 3]
+        self.truth[id] = revision
+        if self.is_here:
+            self.log.put(id, revision, age_us=OLD_US)
+
+    def move(self) -> None:
+        """Do the next step: leave; note the end and copy; decide, copy the rest, seal."""
+        if self.is_here:
+            self.epoch += 1
+            self.log.standings[BLUE] = Standing(Whereabouts.AWAY, self.epoch)
+            self.log.mark(self.epoch, age_us=OLD_US)
+        elif self._reserved is None:
+            self._reserved = self.log.end
+            self._copy(self.epoch + 1)
+        else:
+            self.epoch += 1
+            self.start, self._reserved = self._reserved, None
+            self.log.standings[BLUE] = Standing(Whereabouts.HERE, self.epoch, self.start)
+            self._copy(self.epoch)
+            self.log.seal(self.epoch, age_us=OLD_US)
+
+    def _copy(self, epoch: int) -> None:
+        """Copy what is not there; a null behind a copy is overlooked, as by the hastiest mover."""
+        start = self.start if self._reserved is None else self._reserved
+        there = highest([one for one in self.log.records if one.offset >= start])
+        for id, revision in self.truth.items():
+            if there.get(id, (0, Op.UPSERT))[0] < revision:
+                self.log.put(id, revision, copied_at=epoch, age_us=OLD_US)
+
+
+def janitor(log: Log) -> Iterator[None]:
+    """Look once as a sweep does, with anything happening between any two of its steps."""
+    books, is_mended = dict(log.standings), False
+    while True:
+        yield
+        seen = Log(books)
+        seen.records = list(log.records)
+        repairs = seen.judge().repairs
+        yield
+        if not repairs and not is_mended:
+            return
+        known, books = books, dict(log.standings)
+        if books != known:
+            continue
+        if not repairs:
+            return
+        yield
+        log.repair(repairs)
+        is_mended = True
+
+
+_LOOK = ["first"] * 3
+
+
+# Its nulls land behind the copies, and the scope has not come back yet when it looks again.
+@example(["put", "move", *_LOOK, "move", *_LOOK, "move"])
+# They land when the scope has come back.
+@example(["put", "move", *_LOOK, "move", "move", *_LOOK, "first"])
+@given(st.lists(st.sampled_from(["put", "move", "first", "second"]), max_size=40))
+def test_whenever_janitors_are_done_the_stay_is_whole(happened: list[str]) -> None:
+    """Though scopes come back between any two of a janitor's steps, and no mover looks again."""
+    log = Log()
+    mover = Mover(log)
+    at_work: dict[str, Iterator[None]] = {}
+    for what in happened:
+        if what in {"put", "move"}:
+            getattr(mover, what)()
+        elif next(at_work.setdefault(what, janitor(log)), "done") == "done":
+            del at_work[what]
+    for one in at_work.values():
+        # It ends what it has begun; nobody begins anew.
+        list(one)
+    if mover.is_here:
+        log.compact(lambda _: True)
+        assert log.upserts(mover.start) == mover.truth
