@@ -253,7 +253,7 @@ def test_a_publisher_that_slept_across_the_move_is_turned(shards: Shards) -> Non
 
 
 def test_vpcs_move_with_their_followers(shards: Shards) -> None:
-    """A home goes to another slot, to another cluster, and gets a slot of its own."""
+    """A home goes to another slot and to another cluster; a host comes to where the VPC is not."""
     first, second = (*shards.hosts(1, "c1"), *shards.hosts(1, "c2"))
     for host in (first, second):
         shards.agent(host)
@@ -304,7 +304,7 @@ def test_what_was_moved_is_moved_back(shards: Shards) -> None:
 
 
 def test_a_cluster_is_drained_and_removed(shards: Shards) -> None:
-    """Hosts, homes and replicas leave it under traffic; then the topology can do without it."""
+    """Hosts, homes and replicas leave it, come back, and leave again; then nobody needs it."""
     hosts = shards.hosts(3, "c3")
     (other,) = shards.hosts(1, "c1")
     for host in (*hosts, other):
@@ -316,6 +316,11 @@ def test_a_cluster_is_drained_and_removed(shards: Shards) -> None:
     shards.join(publisher, hosts[0], alone)
     scopes = [vpc_scope(shared), vpc_scope(alone), *map(host_scope, hosts)]
     with shards.traffic(scopes):
+        done = shards.move(Goal(kind="drain-cluster", what=("c3",)))
+        assert {shards.cluster_of(host) for host in hosts} & {"c3"} == set()
+        assert shards.mover.roll_back(done.plan).failed == {}
+        assert {shards.cluster_of(host) for host in hosts} == {"c3"}
+        assert shards.vpc(shared).in_cluster("c3", shards.topology) is not None
         shards.move(Goal(kind="drain-cluster", what=("c3",)))
         stored = shards.directory.topology
         without = msgspec.structs.replace(
