@@ -143,6 +143,9 @@ def _az_faults(old: Topology, wanted: Topology) -> Iterable[Fault]:
     for az in old.azs:
         if az.id not in kept:
             yield Fault(f"azs[{az.id}]", az.id, "must stay: its journal holds placements")
+    if wanted.azs[0].id != old.azs[0].id:
+        # Where several journals could, the first one decides, and keeps the plans of moves.
+        yield Fault("azs[0]", wanted.azs[0].id, f"must stay {old.azs[0].id!r}, the first one")
 
 
 def _cluster_faults(old: Topology, wanted: Topology) -> Iterable[Fault]:

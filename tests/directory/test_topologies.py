@@ -158,3 +158,11 @@ def test_the_current_topology_never_goes_back() -> None:
 def test_every_counted_name_has_its_number_of_slots() -> None:
     """Pools by their id, public kinds by a name that no pool can have."""
     assert pool_slots(FIRST) == {"p": 6, "q": 6, "public/elb": 8}
+
+
+def test_the_first_zone_stays_first() -> None:
+    """Its journal decides about the topology, and its cluster keeps the plans of moves."""
+    second = Az(id="b", journal="c2")
+    grown = succeed(stored(), changed(azs=(*FIRST.azs, second)), {})
+    with pytest.raises(ConfigError, match="the first one"):
+        succeed(grown, changed(azs=(second, *FIRST.azs)), {})
