@@ -13,9 +13,21 @@ import msgspec
 from southbound.partitioning import steps
 from southbound.partitioning.handover import Move, Step, abandon, claim, follows
 from tests.model.audience import Audience
-from tests.model.reader import COPY, LATE, ORIGINS, SEAL, has_seal, highest, last
+from tests.model.reader import (
+    COPY,
+    LATE,
+    LATE_NULL,
+    NULL,
+    ORIGINS,
+    SEAL,
+    data_in,
+    has_seal,
+    highest,
+    is_nulled,
+    last,
+)
 from tests.model.records import Records, place_of, slot_of
-from tests.model.state import POOLS, Bounds, Fault, Hand, Row, State, Step_, appended
+from tests.model.state import POOLS, Bounds, Fault, Hand, Left, Row, State, Step_, appended
 
 _UNDECIDED = frozenset({Step.PLANNED, Step.RESERVED, Step.PRECOPIED})
 _UP_TO_M = frozenset({Fault.DELTA_TO_M, Fault.MARKER_FIRST, Fault.END_FIRST})
@@ -83,7 +95,7 @@ class Executors:
                 return
             left = left._replace(takeovers=left.takeovers - 1)
         move = self._records[stored]
-        claimed = claim(move, f"x{move.token + 1}")
+        claimed = claim(move, _name(move, left))
         yield "an executor claims the move", self._handed(state, trip, claimed)._replace(left=left)
 
     def _abandon(self, state: State, trip: int) -> Iterable[Step_]:
@@ -95,7 +107,7 @@ class Executors:
             dropped = msgspec.structs.replace(move, step=Step.ABANDONED)
             after = self._put(state, trip, self._records.number(dropped))
         else:
-            turned = abandon(claim(move, f"x{move.token + 1}"))
+            turned = abandon(claim(move, _name(move, left)))
             after = self._handed(state, trip, _one_change(move, turned))
         left = left._replace(abandons=left.abandons - 1)
         yield "an executor abandons the move", after._replace(left=left)
@@ -163,7 +175,7 @@ class Executors:
     def _perform(self, state: State, hand: Hand) -> list[_Done]:
         match self._records.action(hand.record):
             case steps.Reserve() as action:
-                return self._reserve(state, action)
+                return self._reserve(state, hand, action)
             case steps.Precopy() as action:
                 return self._copy(state, hand, action, steps.Precopied())
             case steps.Delta() as action:
@@ -185,18 +197,30 @@ class Executors:
             case steps.Flip() | steps.Finished():
                 raise AssertionError("a flip is passed over, and a finished move has no hand")
 
-    def _reserve(self, state: State, action: steps.Reserve) -> list[_Done]:
+    def _reserve(self, state: State, hand: Hand, action: steps.Reserve) -> list[_Done]:
         """Redis may or may not know that the row has changed already."""
         old, new = slot_of(action.old), slot_of(action.new)
         if state.due == new and Fault.LATE_CLEANING not in self._faults:
             return []
+        if hand.phase == 1:
+            null = NULL if hand.base in state.stored else LATE_NULL
+            changed = self._audience.grown(state, appended(state.logs, new, null))
+            ends = steps.Reserved(len(changed.logs[new]), len(changed.logs[old]))
+            return [("clears, and reserves", changed, ends)]
+        is_left = data_in(state.logs[new]) and not is_nulled(state.logs[new], 0)
+        if self._bounds.clearing and is_left:
+            # Nothing is cleared before the journal was asked; but then it may decide in between.
+            decided = self._found_decided(state, action)
+            return decided or [("finds an earlier stay", state, hand._replace(phase=1))]
         reserved = steps.Reserved(len(state.logs[new]), len(state.logs[old]))
-        found: list[_Done] = [("reserves", state, reserved)]
+        return [("reserves", state, reserved), *self._found_decided(state, action)]
+
+    def _found_decided(self, state: State, action: steps.Reserve) -> list[_Done]:
         newest, part = state.journal[-1], action.parts[0]
-        if newest.epoch > part.epoch:
-            rows = {part.id: self._records.text(newest)}
-            found.append(("finds it decided", state, steps.Decided(rows)))
-        return found
+        if newest.epoch <= part.epoch:
+            return []
+        rows = {part.id: self._records.text(newest)}
+        return [("finds it decided", state, steps.Decided(rows))]
 
     def _copy(
         self, state: State, hand: Hand, action: steps.Precopy | steps.Delta, outcome: steps.Outcome
@@ -269,7 +293,8 @@ class Executors:
             return [("mends", self._written(state, hand, slot), Hand(hand.base, hand.record))]
         log = state.logs[slot]
         top = highest(log, start, len(log))
-        if last(log, start) < top:
+        is_buried = top > 0 and is_nulled(log, start) and top not in self._bounds.deletes
+        if last(log, start) < top or is_buried:
             return [(f"reads, to repeat {top}", state, hand._replace(phase=1, ready=top))]
         return [("finds nothing to mend", state, steps.Mended())]
 
@@ -281,6 +306,11 @@ class Executors:
         for sign in action.stayed:
             logs = appended(logs, slot_of(action.old), SEAL - sign.epoch)
         return [("seals", self._audience.grown(state, logs), steps.Sealed())]
+
+
+def _name(move: Move, left: Left) -> str:
+    """Return the name of who claims: nobody has it twice, even when a record has fallen back."""
+    return f"x{move.token + 1}-{left.fallbacks}"
 
 
 def _one_change(before: Move, after: Move) -> Move:

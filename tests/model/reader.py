@@ -4,7 +4,8 @@ It follows `southbound.nca` (`reading`, `snapshot`): markers of a higher epoch l
 gathers up to the end that was noted when it began, and deletes by absence only when it is complete.
 
 A log is a tuple. Each record is one of: 0, a hole that compaction left; a positive number, a
-revision times 4 plus its origin; `NULL`, a tombstone; below `SEAL`, a seal of epoch `SEAL - record`;
+revision times 4 plus its origin; `NULL`, a tombstone (`LATE_NULL`: by an executor that was
+overtaken); below `SEAL`, a seal of epoch `SEAL - record`;
 a tuple (epoch, slot, start), a marker.
 """
 
@@ -16,9 +17,11 @@ Record = int | tuple[int, int, int]
 Log = tuple[Record, ...]
 
 HOLE = 0
-NULL = -1
+NULL, LATE_NULL = -1, -2
 SEAL = -10
 """A seal of epoch e is `SEAL - e`."""
+
+_NULLS = frozenset({NULL, LATE_NULL})
 
 DIRECT, COPY, LATE = 0, 1, 2
 """Origins: a publisher; the executor that holds the move; one that was overtaken."""
@@ -86,7 +89,7 @@ def read(reader: Reader, logs: tuple[Log, ...], habits: Habits, revisions: Revis
             reader = reader._replace(found=revision)
         if reader.mode != GATHERING and reader.held < revision:
             reader = reader._replace(held=revision)
-    elif record == NULL:
+    elif record in _NULLS:
         reader = _erased(reader, revisions)
     elif record < SEAL and SEAL - record >= reader.place.epoch:
         reader = reader._replace(sealed=True)
@@ -149,9 +152,7 @@ def compacted(log: Log) -> Log:
     """
     seals = [at for at, one in enumerate(log) if isinstance(one, int) and one < SEAL]
     edge = seals[-1] if seals else 0
-    data = [
-        at for at, one in enumerate(log[:edge]) if isinstance(one, int) and (one > 0 or one == NULL)
-    ]
+    data = data_in(log[:edge])
     if not data:
         return log
     kept = log[data[-1]]
@@ -159,11 +160,22 @@ def compacted(log: Log) -> Log:
     assert isinstance(kept, int)
     if kept == NULL:
         kept = HOLE
-    elif _revision(kept) < _revision(highest) and kept % ORIGINS != COPY:
+    elif kept == LATE_NULL or (_revision(kept) < _revision(highest) and kept % ORIGINS != COPY):
         kept = highest if isinstance(highest, int) else kept
     thinned = [HOLE if at in data else one for at, one in enumerate(log)]
     thinned[data[-1]] = kept
     return tuple(thinned)
+
+
+def data_in(log: Log) -> list[int]:
+    """Return the offsets of what compaction sees as one key: revisions and nulls."""
+    return [at for at, one in enumerate(log) if isinstance(one, int) and (one > 0 or one in _NULLS)]
+
+
+def is_nulled(log: Log, begin: int) -> bool:
+    """Tell whether the last of the data behind an offset is a null."""
+    data = data_in(log)
+    return bool(data) and data[-1] >= begin and log[data[-1]] in _NULLS
 
 
 def highest(log: Log, begin: int, end: int) -> int:

@@ -45,9 +45,11 @@ QUICK: Mapping[str, Bounds] = {
         *_THERE, senders=2, deaths=1, compactions=1
     ),
     "a move, one publisher, an executor is overtaken": _bounds(
-        *_THERE, senders=1, takeovers=1, storing=_SELDOM
+        *_THERE, senders=1, takeovers=1, clearing=True, storing=_SELDOM
     ),
-    "a move, one publisher, its record falls back": _bounds(*_THERE, senders=1, fallbacks=1),
+    "a move, one publisher, its record falls back": _bounds(
+        *_THERE, senders=1, fallbacks=1, clearing=True, storing=_SELDOM
+    ),
     "a move, one publisher, abandoned or not, and once more": _bounds(
         *_AGAIN, senders=1, abandons=1, storing=_SELDOM
     ),
@@ -57,6 +59,9 @@ QUICK: Mapping[str, Bounds] = {
         *_AND_BACK, senders=2, in_turn=True, deletes=frozenset({2}), burials=1
     ),
     "there and back, earlier stays are cleaned": _bounds(*_AND_BACK, senders=1, cleaning=True),
+    "there and back, earlier stays are cleared when reserving": _bounds(
+        *_AND_BACK, senders=1, clearing=True
+    ),
     "a move, slow agents, one fresh, a compaction": _bounds(
         *_THERE, senders=1, lazy=True, fresh=1, compactions=1
     ),
@@ -81,7 +86,7 @@ DEEP: Mapping[str, Bounds] = {
         *_THERE, senders=1, takeovers=2, storing=_SELDOM
     ),
     "a move, one publisher, overtaken, and its record falls back": _bounds(
-        *_THERE, senders=1, takeovers=1, fallbacks=1, storing=_SELDOM
+        *_THERE, senders=1, takeovers=1, fallbacks=1
     ),
     "there and back, two publishers": _bounds(*_AND_BACK, senders=2),
     "there and back, one publisher, an executor is overtaken": _bounds(
@@ -123,8 +128,8 @@ PLANTED: tuple[Planted, ...] = (
     Planted(Fault.NO_SEAL, _bounds(*_THERE, senders=1)),
     Planted(Fault.FROM_ZERO, QUICK["there and back, a change and then a delete that is forgotten"]),
     Planted(Fault.LATE_CLEANING, QUICK["there and back, earlier stays are cleaned"]),
-    Planted(Fault.MOVES_FIRST, QUICK["a move, one publisher, its record falls back"]),
-    Planted(Fault.NO_ADOPTION, QUICK["a move, one publisher, its record falls back"]),
+    Planted(Fault.MOVES_FIRST, _bounds(*_THERE, senders=1, fallbacks=1)),
+    Planted(Fault.NO_ADOPTION, _bounds(*_THERE, senders=1, fallbacks=1)),
     Planted(Fault.DROPPED, QUICK["a move, one publisher, abandoned or not, and once more"]),
     Planted(Fault.UNSEALED_SOURCE, QUICK["there and back, one publisher, planned too early"]),
     Planted(Fault.DELTA_TO_M, QUICK["a move, two publishers, one dies, a compaction"]),

@@ -128,7 +128,8 @@ class Bounds:
     first. `lazy`: agents read one record at a time, at any time, instead of at once. `agents`: the
     slots of agents that are there from the beginning; `fresh`: how many begin with nothing, at any
     time. `in_turn`: a publisher begins when those before it have ended. `deletes`: which revisions
-    are deletes. `cleaning`: whether earlier stays are cleaned. `storing`: after which steps an
+    are deletes. `cleaning`: whether a janitor cleans earlier stays; `clearing`: whether whoever
+    reserves clears the new slot of what is left of one. `storing`: after which steps an
     executor stores its record; one that lags is one that has fallen back.
     """
 
@@ -143,6 +144,7 @@ class Bounds:
     in_turn: bool = False
     deletes: frozenset[int] = frozenset()
     cleaning: bool = False
+    clearing: bool = False
     left: Left = field(default_factory=Left)
     storing: frozenset[Step] = frozenset(Step)
 

@@ -25,7 +25,9 @@ from tests.model.reader import (
     Log,
     Place,
     Reader,
+    data_in,
     highest,
+    is_nulled,
     last,
 )
 from tests.model.records import Records
@@ -147,8 +149,7 @@ class World:
 def _thinned(log: Log, edge: int) -> Log:
     """Compact a log up to an edge, when nothing there waits to be repaired."""
     old = log[:edge]
-    if last(old, 0) < highest(old, 0, edge):
+    if last(old, 0) < highest(old, 0, edge) or is_nulled(old, 0):
         return log
-    data = [at for at, one in enumerate(old) if isinstance(one, int) and (one > 0 or one == NULL)]
-    gone = set(data[:-1])
+    gone = set(data_in(old)[:-1])
     return tuple(HOLE if at in gone else one for at, one in enumerate(log))
