@@ -143,7 +143,7 @@ class Delta(msgspec.Struct, frozen=True):
 
 class Mend(msgspec.Struct, frozen=True):
     """Read each span's scope in the slot from `into.start` to the end, and append again whatever a
-    lower revision came behind, until nothing is. Answer: `Mended`.
+    lower revision or, unless it is a delete, a null came behind, until nothing is. Answer: `Mended`.
     """
 
     address: Address

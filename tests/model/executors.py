@@ -294,7 +294,7 @@ class Executors:
         log = state.logs[slot]
         top = highest(log, start, len(log))
         is_buried = top > 0 and is_nulled(log, start) and top not in self._bounds.deletes
-        if last(log, start) < top or is_buried:
+        if last(log, start) < top or (is_buried and Fault.UNANSWERED_NULL not in self._faults):
             return [(f"reads, to repeat {top}", state, hand._replace(phase=1, ready=top))]
         return [("finds nothing to mend", state, steps.Mended())]
 

@@ -35,6 +35,9 @@ class Promises:
                 return f"a complete snapshot in slot {POOLS[place.slot]} lacks revision {accepted}"
         if self._bounds.lazy or self._deletes:
             return None
+        if self._bounds.vpc and not accepted:
+            # What only one replica has yet, and nobody has accepted, may go with that replica.
+            return None
         # An agent that must read a snapshot now, of the stream that it is in.
         for reader in state.agents:
             if reader.mode == LIVE and reader.held:

@@ -59,6 +59,9 @@ QUICK: Mapping[str, Bounds] = {
         *_AND_BACK, senders=2, in_turn=True, deletes=frozenset({2}), burials=1
     ),
     "there and back, earlier stays are cleaned": _bounds(*_AND_BACK, senders=1, cleaning=True),
+    "there and back, cleaned, planned too early": _bounds(
+        *_AND_BACK, senders=1, cleaning=True, early=1
+    ),
     "there and back, earlier stays are cleared when reserving": _bounds(
         *_AND_BACK, senders=1, clearing=True
     ),
@@ -133,6 +136,7 @@ PLANTED: tuple[Planted, ...] = (
     Planted(Fault.DROPPED, QUICK["a move, one publisher, abandoned or not, and once more"]),
     Planted(Fault.UNSEALED_SOURCE, QUICK["there and back, one publisher, planned too early"]),
     Planted(Fault.DELTA_TO_M, QUICK["a move, two publishers, one dies, a compaction"]),
+    Planted(Fault.UNANSWERED_NULL, QUICK["there and back, cleaned, planned too early"]),
     Planted(Fault.END_FIRST, _vpc(_ADD, senders=1)),
     Planted(Fault.NO_FORWARDING, _replicated(_REMOVE, senders=1)),
     Planted(Fault.SLOW_SNAPSHOT, QUICK["a move, a slow agent that reads anew, a compaction"]),

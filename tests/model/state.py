@@ -35,6 +35,7 @@ class Fault(StrEnum):
     DROPPED = "a move is abandoned by dropping its record"
     UNSEALED_SOURCE = "copying from a slot that is not sealed"
     DELTA_TO_M = "the delta ends at the end that was noted"
+    UNANSWERED_NULL = "a null behind what was copied is not answered by mending"
     END_FIRST = "the end is noted before leaving, and the delta goes up to it"
     NO_FORWARDING = "a replica is removed without a marker"
     SLOW_SNAPSHOT = "a snapshot is read for longer than the compaction lag"

@@ -105,9 +105,13 @@ class World:
     def _age(self, state: State) -> Iterable[Step_]:
         """Clean an earlier stay; compact; let a settled delete be forgotten."""
         if state.due >= 0:
-            logs = appended(state.logs, state.due, NULL)
-            after = self._audience.grown(state._replace(due=-1), logs)
-            yield f"the stay in {POOLS[state.due]} is cleaned", after
+            after = state._replace(due=-1)
+            is_back = any(place.slot == state.due for place in state.journal[-1].places)
+            if is_back and Fault.LATE_CLEANING not in self._faults:
+                yield "the stay is not cleaned: it has returned", after
+            else:
+                after = self._audience.grown(after, appended(state.logs, state.due, NULL))
+                yield f"the stay in {POOLS[state.due]} is cleaned", after
         if state.left.compactions:
             left = state.left._replace(compactions=state.left.compactions - 1)
             for slot, log in enumerate(state.logs):
