@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LOCK   := requirements.lock
 PYTEST_ARGS ?=
+# Tests mostly wait for servers: two processes, each with servers of its own, and whole files to each.
+PYTEST_WORKERS ?= 2
 BENCH_ARGS  ?=
 
 .DEFAULT_GOAL := help
@@ -33,7 +35,7 @@ demo: kafka ## three clusters, thirty agents, one application: from publish to n
 	@$(BIN)/southbound demo
 
 test: kafka ## all tests, against real Kafka and Redis
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-fast: setup ## the tests that need no servers
 	@$(BIN)/python -m pytest -m 'not live' $(PYTEST_ARGS)
