@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from southbound.producer.outlets import Outlet, Outlets
 from southbound.settings import PublisherSettings
 from southbound.wire.envelope import Envelope, encode
 
+_SERVE_EVERY = 250
 _TOPICS_MAX = 1 << 24
 _PARTITIONS_MAX = 1 << 24
 _UNKNOWN = frozenset(
@@ -163,11 +165,15 @@ class Delivery:
                 self._add_units(those, units, bulk=bulk)
         units.sort(key=attrgetter("order"))
         records_max = self._settings.group_records if bulk else 1
-        for (outlet, keeper), gathered in _gathered(units).items():
-            for some in _pieces(gathered, records_max):
-                self._send_group(outlet, keeper, some)
-        for outlets in self._outlets.values():
-            outlets.sent()
+        outlets = self._outlets[True]
+        with outlets.handing_over() if bulk else nullcontext():
+            for (outlet, keeper), gathered in _gathered(units).items():
+                for some in _pieces(gathered, records_max):
+                    self._send_group(outlet, keeper, some)
+                    if bulk:
+                        outlets.serve()
+        # A single change may have taken the way of bulk work, too.
+        outlets.sent()
 
     def close(self, timeout_s: float) -> None:
         """Send what is queued, for as long as given; the rest is unknown then."""
@@ -194,7 +200,12 @@ class Delivery:
 
     def _send_group(self, outlet: Outlet, keeper: str, units: Sequence[Unit]) -> None:
         group = Group(keeper, units, self._ended)
+        sent = 0
         for unit in units:
+            if sent > _SERVE_EVERY:
+                outlet.serve()
+                sent = 0
+            sent += len(unit.parcels)
             topic, partition = unit.address.topic, unit.address.partition
             for parcel in unit.parcels:
                 numbers = range(len(parcel.records)) if unit.only is None else (unit.only,)

@@ -2,14 +2,18 @@
 
 The rule: a producer's reports are taken by one thread at a time, so whoever counts them needs no
 lock. A stream of single changes wants its answers at once: each of its producers has a thread that
-blocks. Bulk work wants few wake-ups: all of its producers share one thread that goes round.
+blocks. Bulk work wants few wake-ups: all of its producers share one thread that goes round, and that
+stands still while records are handed over. Whoever hands over takes the reports in between: for
+each single report the interpreter's lock is given and taken, and two threads that wrestle for it
+spend more on that than on the records.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from southbound.edge.kafka import (
     KafkaError,
@@ -31,11 +35,15 @@ _FULL_WAIT_S = 0.002
 
 
 class Outlet:
-    """One producer. `number` tells the outlets of a process apart."""
+    """One producer. `number` tells the outlets of a process apart.
 
-    def __init__(self, producer: Producer, number: int) -> None:
+    `turn`: whoever has it takes the reports; None where a thread of its own does.
+    """
+
+    def __init__(self, producer: Producer, number: int, turn: threading.Lock | None) -> None:
         self.producer = producer
         self.number = number
+        self._turn = turn
 
     def produce(
         self, topic: str, value: bytes, key: bytes, partition: int, report: Report
@@ -45,11 +53,20 @@ class Outlet:
             try:
                 self.producer.produce(topic, value, key, partition, report)
             except BufferError:
+                self.serve()
                 time.sleep(_FULL_WAIT_S)
             except KafkaException as error:
                 return edge_error(error, f"sending to {topic}")
             else:
                 return None
+
+    def serve(self) -> None:
+        """Take the reports that are there, unless another thread does."""
+        if self._turn is not None and self._turn.acquire(blocking=False):
+            try:
+                self.producer.poll(0)
+            finally:
+                self._turn.release()
 
     def drain(self, timeout_s: float) -> None:
         """Send what is queued, for as long as given; then give up the rest as unknown."""
@@ -67,6 +84,8 @@ class Outlets:
         self._lock = threading.Lock()
         self._outlets: dict[tuple[str, int], Outlet] = {}
         self._threads: list[threading.Thread] = []
+        self._turn = threading.Lock()
+        self._sending = 0
         self._sent = threading.Event()
         self._closing = False
 
@@ -78,6 +97,22 @@ class Outlets:
                 outlet = self._open(cluster, place)
                 self._outlets[cluster.id, place] = outlet
             return outlet
+
+    @contextmanager
+    def handing_over(self) -> Iterator[None]:
+        """Hand over records in this block, and take reports with `Outlet.serve` now and then."""
+        with self._lock:
+            self._sending += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._sending -= 1
+
+    def serve(self) -> None:
+        """Take the reports of all, unless another thread does."""
+        for outlet in tuple(self._outlets.values()):
+            outlet.serve()
 
     def sent(self) -> None:
         """Say that records were handed over, whose reports will come."""
@@ -108,7 +143,7 @@ class Outlets:
                 "queue.buffering.max.messages": settings.buffer_records,
             },
         )
-        outlet = Outlet(producer, len(self._outlets))
+        outlet = Outlet(producer, len(self._outlets), self._turn if self._bulk else None)
         if not self._bulk:
             self._start(lambda: self._attend(outlet), name)
         elif not self._threads:
@@ -128,9 +163,11 @@ class Outlets:
         while not self._closing:
             self._sent.clear()
             with self._lock:
-                outlets = list(self._outlets.values())
-            for outlet in outlets:
-                outlet.producer.poll(0)
+                outlets, sending = list(self._outlets.values()), self._sending
+            if not sending:
+                with self._turn:
+                    for outlet in outlets:
+                        outlet.producer.poll(0)
             if any(len(outlet.producer) for outlet in outlets):
                 time.sleep(_ROUND_S)
             else:
