@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from southbound.directory import Directory
 from southbound.errors import EdgeError
-from southbound.partitioning.draft import Snapshot
 from southbound.partitioning.plan import Goal, batches
 from southbound.partitioning.planner import make_plan
 from southbound.rebalance.executor import Executor, Progress
+from southbound.rebalance.mapping import snapshot_of
 from southbound.settings import DirectorySettings, RebalanceSettings
 
 
@@ -44,7 +44,7 @@ class Mover:
         """Carry a goal out. Raises `EdgeError` when not everything was moved."""
         directory = self._directory
         began_s = time.monotonic()
-        plan = make_plan(_snapshot(directory), goal)
+        plan = make_plan(snapshot_of(directory), goal)
         settings = RebalanceSettings(
             client_id="bench-mover", hosts_per_round=per_round, batch_parts=parts
         )
@@ -69,13 +69,3 @@ class Mover:
     def close(self) -> None:
         """Close the directory."""
         self._directory.close()
-
-
-def _snapshot(directory: Directory) -> Snapshot:
-    return Snapshot(
-        topology=directory.topology,
-        map_version=directory.map_version(),
-        hosts=dict(directory.hosts_scan()),
-        vpcs=dict(directory.vpcs_scan()),
-        occupied=directory.occupancy(),
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,7 @@ from southbound.cli.table import show, show_json
 
 if TYPE_CHECKING:
     from southbound.bench.result import BenchResult
+    from southbound.bench.stage import Stage, StageSettings
     from southbound.local.layout import LayoutSettings
 
 app = noun("Benchmarks, each beside its baseline in one run, on a fleet of their own.")
@@ -48,7 +49,7 @@ def publish(
 ) -> None:
     """Changes to many hosts until accepted, beside bare Kafka clients that do the same sends."""
     from southbound.bench.publish import PublishBench, run_publish
-    from southbound.bench.stage import StageSettings, staged
+    from southbound.bench.stage import StageSettings
     from southbound.local.layout import LayoutSettings, PoolSize
     from southbound.settings import PublisherSettings
 
@@ -62,9 +63,7 @@ def publish(
         publisher=PublisherSettings(client_id="bench-publish", validate_specs=validate),
     )
     stage = StageSettings(clusters=clusters, layout=LayoutSettings(host=size), state_dir=state_dir)
-    with staged(stage, say) as running:
-        result = run_publish(running.directory, bench, progress=say)
-        report(session_of(ctx), result, running.redis_url)
+    _measure(ctx, stage, lambda on: run_publish(on.directory, bench, progress=say))
 
 
 @app.command(cls=Verb)
@@ -79,15 +78,17 @@ def directory(
 ) -> None:
     """Hosts placed, looked up, compared and rebuilt, beside bare redis-py with the same rows."""
     from southbound.bench.directory import DirectoryBench, run_directory
-    from southbound.bench.stage import StageSettings, staged
+    from southbound.bench.stage import StageSettings
 
     count = max(1, round(hosts * scale))
     bench = DirectoryBench(
         hosts=count, singles=min(20_000, count), topics=topics, partitions=partitions
     )
-    with staged(StageSettings(clusters=clusters, state_dir=state_dir), say) as running:
-        result = run_directory(running.directory, running.redis_url, bench, progress=say)
-        report(session_of(ctx), result, running.redis_url)
+    _measure(
+        ctx,
+        StageSettings(clusters=clusters, state_dir=state_dir),
+        lambda on: run_directory(on.directory, on.redis_url, bench, progress=say),
+    )
 
 
 @app.command(cls=Verb)
@@ -105,7 +106,7 @@ def latency(
 ) -> None:
     """Single changes until accepted and until applied by the node, beside bare Kafka clients."""
     from southbound.bench.latency import LatencyBench, run_latency
-    from southbound.bench.stage import StageSettings, staged
+    from southbound.bench.stage import StageSettings
 
     bench = LatencyBench(
         hosts=max(1, round(hosts * scale)),
@@ -116,9 +117,7 @@ def latency(
         processes=processes,
     )
     stage = StageSettings(clusters=clusters, layout=_node_layout(), state_dir=state_dir)
-    with staged(stage, say) as running:
-        result = run_latency(running.directory, running.redis_url, bench, progress=say)
-        report(session_of(ctx), result, running.redis_url)
+    _measure(ctx, stage, lambda on: run_latency(on.directory, on.redis_url, bench, progress=say))
 
 
 @app.command(cls=Verb)
@@ -134,15 +133,13 @@ def bootstrap(
 ) -> None:
     """Agents without state until all is applied, beside bare consumers of the same partitions."""
     from southbound.bench.bootstrap import BootstrapBench, run_bootstrap
-    from southbound.bench.stage import StageSettings, staged
+    from southbound.bench.stage import StageSettings
 
     bench = BootstrapBench(
         agents=max(1, round(agents * scale)), ports=ports, rounds=rounds, processes=processes
     )
     stage = StageSettings(clusters=clusters, layout=_node_layout(), state_dir=state_dir)
-    with staged(stage, say) as running:
-        result = run_bootstrap(running.directory, running.redis_url, bench, progress=say)
-        report(session_of(ctx), result, running.redis_url)
+    _measure(ctx, stage, lambda on: run_bootstrap(on.directory, on.redis_url, bench, progress=say))
 
 
 @app.command(cls=Verb)
@@ -158,7 +155,7 @@ def agent(
 ) -> None:
     """One agent's memory, idle cost and start, beside a process with a bare consumer."""
     from southbound.bench.agent import AgentBench, run_agent_bench
-    from southbound.bench.stage import StageSettings, staged
+    from southbound.bench.stage import StageSettings
 
     bench = AgentBench(
         ports=ports,
@@ -167,9 +164,9 @@ def agent(
         idle_s=max(0.1, idle * scale),
     )
     stage = StageSettings(clusters=clusters, state_dir=state_dir)
-    with staged(stage, say) as running:
-        result = run_agent_bench(running.directory, running.redis_url, bench, progress=say)
-        report(session_of(ctx), result, running.redis_url)
+    _measure(
+        ctx, stage, lambda on: run_agent_bench(on.directory, on.redis_url, bench, progress=say)
+    )
 
 
 @app.command(cls=Verb)
@@ -185,7 +182,7 @@ def handover(
 ) -> None:
     """Pause of each host that is moved under traffic, beside stopping, draining and switching."""
     from southbound.bench.handover import HandoverBench, run_handover
-    from southbound.bench.stage import StageSettings, staged
+    from southbound.bench.stage import StageSettings
 
     bench = HandoverBench(
         hosts=max(2, round(hosts * scale)),
@@ -196,9 +193,7 @@ def handover(
         processes=processes,
     )
     stage = StageSettings(clusters=2, azs=1, layout=_node_layout(), state_dir=state_dir)
-    with staged(stage, say) as running:
-        result = run_handover(running.directory, running.redis_url, bench, progress=say)
-        report(session_of(ctx), result, running.redis_url)
+    _measure(ctx, stage, lambda on: run_handover(on.directory, on.redis_url, bench, progress=say))
 
 
 @app.command(cls=Verb)
@@ -214,7 +209,7 @@ def rebalance(
 ) -> None:
     """Filling a new cluster under traffic, beside a bare copy of the same streams."""
     from southbound.bench.rebalance import RebalanceBench, run_rebalance
-    from southbound.bench.stage import StageSettings, staged
+    from southbound.bench.stage import StageSettings
     from southbound.local.layout import LayoutSettings, PoolSize
 
     bench = RebalanceBench(
@@ -225,9 +220,7 @@ def rebalance(
     )
     layout = LayoutSettings(host=PoolSize(topics=20, partitions=25, max_per_slot=512))
     stage = StageSettings(clusters=clusters, azs=1, layout=layout, state_dir=state_dir)
-    with staged(stage, say) as running:
-        result = run_rebalance(running.fleet, running.directory, bench, progress=say)
-        report(session_of(ctx), result, running.redis_url)
+    _measure(ctx, stage, lambda on: run_rebalance(on.fleet, on.directory, bench, progress=say))
 
 
 def _node_layout() -> LayoutSettings:
@@ -246,13 +239,23 @@ def tracker(
     state_dir: StateDir = None,
 ) -> None:
     """Reports handled by the tracker, and what a host costs it, beside a bare consumer."""
-    from southbound.bench.stage import StageSettings, staged
+    from southbound.bench.stage import StageSettings
     from southbound.bench.tracker import TrackerBench, run_tracker
 
     bench = TrackerBench(hosts=max(1, round(hosts * scale)))
-    with staged(StageSettings(clusters=clusters, state_dir=state_dir), say) as running:
-        result = run_tracker(running.directory.topology, bench, progress=say)
-        report(session_of(ctx), result, running.redis_url)
+    _measure(
+        ctx,
+        StageSettings(clusters=clusters, state_dir=state_dir),
+        lambda on: run_tracker(on.directory.topology, bench, progress=say),
+    )
+
+
+def _measure(ctx: typer.Context, stage: StageSettings, run: Callable[[Stage], BenchResult]) -> None:
+    """Start servers, measure on them, and report before they are stopped."""
+    from southbound.bench.stage import staged
+
+    with staged(stage, say) as running:
+        report(session_of(ctx), run(running), running.redis_url)
 
 
 def report(session: Session, result: BenchResult, redis_url: str) -> None:

@@ -128,23 +128,13 @@ def _only_goal(goals: list[Goal], to: str, by: str) -> Goal:
 
 
 def _snapshot(directory: Directory, sample_s: float) -> Snapshot:
-    from southbound.partitioning.draft import Snapshot
+    from southbound.rebalance.mapping import snapshot_of
     from southbound.rebalance.traffic import measure
 
-    weights = None
-    if sample_s:
-        say(f"measuring the slots' traffic for {sample_s:g} s")
-        weights = measure(directory.topology, sample_s)
-    # The version is read first: what changes meanwhile makes the plan look older, never newer.
-    version = directory.map_version()
-    return Snapshot(
-        topology=directory.topology,
-        map_version=version,
-        hosts=dict(directory.hosts_scan()),
-        vpcs=dict(directory.vpcs_scan()),
-        occupied=directory.occupancy(),
-        slot_weights=weights,
-    )
+    if not sample_s:
+        return snapshot_of(directory)
+    say(f"measuring the slots' traffic for {sample_s:g} s")
+    return snapshot_of(directory, measure(directory.topology, sample_s))
 
 
 @app.command(cls=Verb)

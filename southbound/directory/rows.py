@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from southbound.directory.keys import HOST, PUBLIC, VPC, parts_of, public_pool
+from southbound.directory.keys import HOST, PUBLIC, TOPOLOGY_TEXT, VPC, parts_of, public_pool
+from southbound.directory.topologies import decode_stored
 from southbound.directory.verdict import Held
 from southbound.errors import WireError
 from southbound.partitioning.allocation import slot_index
@@ -64,7 +65,13 @@ class RowReader:
         raise WireError(f"not a key of the directory: {text!r}")
 
     def check(self, text: str, held: Held) -> None:
-        """Raise `WireError` unless the key is one and the row says the epoch that stands beside."""
+        """Raise `WireError` unless the key is one and the row says the epoch that stands beside.
+
+        Of the topology, whose epoch stands beside its document alone, the document is read.
+        """
+        if text == TOPOLOGY_TEXT:
+            decode_stored(held.row)
+            return
         letter, field = parts_of(text)
         names = field.split(SEPARATOR) if letter == PUBLIC else [field]
         if len(names) != (2 if letter == PUBLIC else 1) or any(map(id_problem, names)):

@@ -31,7 +31,7 @@ from southbound.edge.kafka import (
     new_consumer,
     new_producer,
 )
-from southbound.edge.tail import ForeignLog
+from southbound.edge.tail import check_same_cluster
 from southbound.errors import EdgeError, OutcomeUnknown
 from southbound.partitioning.topology import Cluster
 
@@ -106,11 +106,7 @@ class SlotEnds:
         except TimeoutError as error:
             raise EdgeError(f"{doing}: no answer", retryable=True) from error
         found = str(answer.cluster_id)
-        if self._kafka_id and found != self._kafka_id:
-            raise ForeignLog(
-                f"cluster {self._cluster.id} is another Kafka cluster than before: "
-                f"{found!r} answers where {self._kafka_id!r} was"
-            )
+        check_same_cluster(self._cluster.id, self._kafka_id, found)
         self._kafka_id = found
         self._identified_at = time.monotonic()
 

@@ -46,6 +46,15 @@ class ForeignLog(EdgeError):
         super().__init__(message, retryable=False)
 
 
+def check_same_cluster(cluster: str, known: str, found: str) -> None:
+    """Raise `ForeignLog` when another Kafka cluster answers than the one known, if one is."""
+    if known and found != known:
+        raise ForeignLog(
+            f"cluster {cluster} is another Kafka cluster than before: "
+            f"{found!r} answers where {known!r} was"
+        )
+
+
 class EndAsker:
     """Asks for the end of one partition, the first unless told, and if its cluster is the same.
 
@@ -116,11 +125,7 @@ class EndAsker:
         if trouble is not None:
             raise edge_error(trouble, self._doing)
         found = str(metadata.cluster_id or "")
-        if self._kafka_id and found != self._kafka_id:
-            raise ForeignLog(
-                f"cluster {self._cluster.id} is another Kafka cluster than before: "
-                f"{found!r} answers where {self._kafka_id!r} was"
-            )
+        check_same_cluster(self._cluster.id, self._kafka_id, found)
         self._kafka_id = found
         self._identified_at = time.monotonic()
 

@@ -117,10 +117,7 @@ class Ledgers:
 
     def _is_readable(self, journal: Journal, one: Written) -> bool:
         try:
-            if one.text == TOPOLOGY_TEXT:
-                decode_stored(one.entry.row)
-            else:
-                self._rows.check(one.text, Held(one.entry.epoch, one.entry.row))
+            self._rows.check(one.text, Held(one.entry.epoch, one.entry.row))
         except WireError as error:
             log.warning("journal of AZ %s, offset %d: %s", journal.az, one.offset, error)
             return False

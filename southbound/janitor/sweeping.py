@@ -33,6 +33,7 @@ from southbound.janitor.tally import Tally
 from southbound.janitor.work import SlotWork, batches
 from southbound.partitioning.placement import Address
 from southbound.partitioning.topology import Cluster, Topology
+from southbound.rebalance.slots import record_in
 from southbound.resources import PUBLIC_SCOPE, Scope
 from southbound.settings import JanitorSettings
 from southbound.wire.keys import scope_text
@@ -299,13 +300,7 @@ def rules_of(settings: JanitorSettings) -> Rules:
 
 
 def _record(message: Message) -> SlotRecord:
-    key, value = message.key(), message.value()
-    return SlotRecord(
-        message.offset() or 0,
-        key if isinstance(key, bytes) else b"",
-        value if isinstance(value, bytes) else None,
-        message.timestamp()[1] * 1000,
-    )
+    return SlotRecord(*record_in(message), message.timestamp()[1] * 1000)
 
 
 def _place(address: Address) -> Place:

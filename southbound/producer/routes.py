@@ -7,9 +7,9 @@ right; when too many are kept, all are let go of and made again.
 
 from __future__ import annotations
 
-from southbound.partitioning.placement import Address, Placement
-from southbound.partitioning.topology import Topology, topic_name
-from southbound.producer.core import Route
+from southbound.partitioning.placement import Placement
+from southbound.partitioning.topology import Topology
+from southbound.producer.core import Route, route_host
 
 
 class HostRoutes:
@@ -29,8 +29,7 @@ class HostRoutes:
         stay = (pool.id, topic, partition, placement.epoch)
         route = self._routes.get(stay)
         if route is None:
-            address = Address(pool.cluster, topic_name(pool.id, topic), partition)
-            route = Route(placement.epoch, (address,), (placement.epoch,), pool.cluster)
+            route = route_host(host, placement, topology)
             if len(self._routes) >= self._count_max:
                 self._routes = {}
             self._routes[stay] = route

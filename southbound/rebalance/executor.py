@@ -369,7 +369,7 @@ class Executor:
         outcomes: Mapping[int, Outcome | SouthboundError],
         patience: Patience,
     ) -> dict[int, str]:
-        """Return the moves that are given up for now; what may pass is waited for first."""
+        """Return the moves that this run gives up on; what may pass is waited for first."""
         errors = {n: one for n, one in outcomes.items() if isinstance(one, SouthboundError)}
         if not errors:
             return {}

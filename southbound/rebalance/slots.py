@@ -58,7 +58,7 @@ class Slots:
             asked = {_place(address): ranges[address] for address in there}
             read = self._reader(cluster).read(asked, self._timeout_s)
             for address in there:
-                found[address] = [_record(message) for message in read[_place(address)]]
+                found[address] = [record_in(message) for message in read[_place(address)]]
         return found
 
     def append(self, records: Sequence[Written]) -> int:
@@ -109,7 +109,8 @@ def _by_cluster(
     return iter(found.items())
 
 
-def _record(message: Message) -> Record:
+def record_in(message: Message) -> Record:
+    """Return a message as a record of its slot; no key is an empty one."""
     key, value = message.key(), message.value()
     return Record(
         message.offset() or 0,

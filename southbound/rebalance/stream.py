@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from southbound.edge.append import Appender
-from southbound.edge.kafka import Message
 from southbound.edge.tail import EndAsker, RangeReader
 from southbound.partitioning.placement import Address, Placement, address_of
 from southbound.partitioning.topology import Topology
-from southbound.rebalance.copying import History, Record
+from southbound.rebalance.copying import History
+from southbound.rebalance.slots import record_in
 from southbound.resources import Scope
 
 _PIECE = 10_000
@@ -61,7 +61,7 @@ class Stream:
         while self._position < end:
             piece = min(end, self._position + _PIECE)
             found = self._reader.read(self._position, piece, self._timeout_s)
-            self.history.take(map(_record, found))
+            self.history.take(map(record_in, found))
             self._position = piece
 
     def append(self, records: Iterable[tuple[bytes, bytes]]) -> int:
@@ -92,12 +92,3 @@ class Stream:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _record(message: Message) -> Record:
-    key, value = message.key(), message.value()
-    return Record(
-        message.offset() or 0,
-        key if isinstance(key, bytes) else b"",
-        value if isinstance(value, bytes) else None,
-    )
