@@ -28,7 +28,7 @@ from southbound.cli.shard_tables import (
     show_standings,
     standing_of,
 )
-from southbound.errors import ConfigError, Fault, PlanError, Unfinished
+from southbound.errors import ConfigError, Fault, PlanError, Unfinished, WireError
 
 if TYPE_CHECKING:
     from southbound.directory import Directory
@@ -172,6 +172,8 @@ def _read_plan(file: Path) -> Plan:
         return decode_plan(file.read_bytes())
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
+    except WireError as error:
+        raise WireError(f"{file}: {error}") from error
 
 
 @app.command(cls=Verb)

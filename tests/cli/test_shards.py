@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from southbound.errors import ConfigError
 from southbound.partitioning.plan import Goal, Load, Plan, PlannedMove, PoolChange
 from southbound.partitioning.topology import Az, Cluster, Pool, Topology
 from southbound.rebalance.ledger import Batch, Header, Note, PlanState
+from tests.cli.conftest import Run
 
 WORLD = Topology(
     region="test",
@@ -131,3 +133,12 @@ def test_without_a_terminal_nobody_agrees(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ConfigError, match="--yes"):
         _ask("move 3 streams?", yes=False)
     _ask("move 3 streams?", yes=True)
+
+
+def test_a_file_that_is_no_plan_is_named(run: Run, tmp_path: Path) -> None:
+    """Whoever gave several files knows which one is meant."""
+    file = tmp_path / "cut.json"
+    file.write_text('{"format": 1')
+    result = run("shards", "apply", str(file))
+    assert result.exit_code == 4
+    assert f"{file}: not a plan" in result.output.replace("\n", "")
