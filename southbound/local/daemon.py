@@ -73,6 +73,8 @@ class Daemon:
             timeout=_LAUNCH_TIMEOUT_S,
         )
         if done.returncode != 0:
+            # Its process has said why and is ending: nothing counts as running once this is raised.
+            self._gone_within(_KILL_TIMEOUT_S)
             reason = done.stderr.strip() or f"exit status {done.returncode}"
             raise EdgeError(f"{self.name} could not be started: {reason}", retryable=False)
 
