@@ -1,0 +1,1 @@
+"""A million simulated nodes against real clusters: workloads, nodes, histories, checker, coordination."""
