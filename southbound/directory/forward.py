@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
+from southbound import failpoints
 from southbound.directory.index import Basis, Change, Index, Passage, Refusal, Status
 from southbound.directory.journal import Journal, JournalEnd, Written
 from southbound.directory.keys import TOPOLOGY_TEXT
@@ -216,10 +217,14 @@ class Forward:
             passage = Passage(
                 journal.az, kafka_id, start, end, whole, self._current.topology.version
             )
+            if failpoints.armed:
+                failpoints.armed.reach("directory.apply.before")
             again = self._index.apply(passage, self._changes(texts, before, verdict.held))
             if isinstance(again, Refusal):
                 raise Interrupted(again)
             if not again:
+                if failpoints.armed:
+                    failpoints.armed.reach("directory.apply.after")
                 return {**verdict.held, **taken}
             before.update(self._held(texts))
         raise Interrupted(Refusal("behind", journal.az))
@@ -228,7 +233,11 @@ class Forward:
         """Append what a turn has chosen and read back what holds, whoever wrote it."""
         if not chosen:
             return {}
+        if failpoints.armed:
+            failpoints.armed.reach("directory.append.before")
         offsets = journal.append(chosen.items())
+        if failpoints.armed:
+            failpoints.armed.reach("directory.append.after")
         held = self.through(journal, basis.kafka_id, basis.offset, max(offsets) + 1)
         return {text: held[text] for text in chosen}
 

@@ -121,14 +121,16 @@ class Memory:
         )
 
     def _try(self, az: str) -> bool:
+        """Bring Redis up to an AZ's journal; tell whether it knew less of it before."""
+        before = self._index.status().positions.get(az)
         try:
-            self._forward.to_end(az)
+            basis, _ = self._forward.to_end(az)
         except EdgeError as error:
             log.warning("the journal of AZ %s could not be read: %s", az, error)
             self._doubts[az] = _Doubt(time.monotonic(), error)
             return False
         self._doubts.pop(az, None)
-        return True
+        return before is None or before.offset < basis.offset
 
     def _learn_topology(self, standing: Standing) -> None:
         if not self._current.known or standing.topology > self._current.topology.version:
@@ -158,12 +160,12 @@ class Memory:
         if self._settings.visitor:
             return self._check_whole(what)
         now = time.monotonic()
-        overdue = [
-            az
-            for az, doubt in self._doubts.items()
-            if now - doubt.at > self._settings.unreachable_s
-        ]
-        learned = [self._try(az) for az in overdue]
+        let_alone = {
+            az for az, doubt in self._doubts.items() if now - doubt.at <= self._settings.unreachable_s
+        }
+        # Who was cut off with a former primary may have registered something since: the journals say.
+        asked = [az.id for az in self._current.topology.azs if az.id not in let_alone]
+        learned = [self._try(az) for az in asked]
         for az, doubt in list(self._doubts.items()):
             raise EdgeError(
                 f"whether {what} exists cannot be told: the journal of AZ {az} could not be read "

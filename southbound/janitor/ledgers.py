@@ -14,6 +14,7 @@ import logging
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from southbound import failpoints
 from southbound.directory.directory import Directory
 from southbound.directory.journal import Journal, Written
 from southbound.directory.keys import TOPOLOGY_TEXT
@@ -112,7 +113,11 @@ class Ledgers:
             return
         log.warning("%d entries in the journal of AZ %s need mending", len(mend), journal.az)
         if not self._manner.dry_run:
+            if failpoints.armed:
+                failpoints.armed.reach("janitor.journal.before")
             journal.append(mend.items(), mended=True)
+            if failpoints.armed:
+                failpoints.armed.reach("janitor.journal.after")
         self._tally.entries[MENDED_JOURNAL] += len(mend)
 
     def _is_readable(self, journal: Journal, one: Written) -> bool:
@@ -164,7 +169,11 @@ class MovesLedger:
         if not texts:
             return
         if not self._dry_run:
+            if failpoints.armed:
+                failpoints.armed.reach("janitor.prune.before")
             self._nulls.append([(text.encode(), None) for text in texts])
+            if failpoints.armed:
+                failpoints.armed.reach("janitor.prune.after")
         self._tally.entries[PRUNED_MOVES] += len(texts)
         # A null may have landed behind a newer entry: look again at once.
         self.take_over()
@@ -199,7 +208,11 @@ class MovesLedger:
         log.warning("%d entries in %s need mending", len(again), self._name)
         if not self._dry_run:
             rows = [(parse_scope_text(text), one.epoch, one.row) for text, one in again.items()]
+            if failpoints.armed:
+                failpoints.armed.reach("janitor.moves.before")
             self._log.append_all(rows)
+            if failpoints.armed:
+                failpoints.armed.reach("janitor.moves.after")
         self._tally.entries[MENDED_MOVES] += len(again)
 
     def _written(self, message: Message) -> WrittenMove | None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from southbound import failpoints
 from southbound.edge.kafka import Message
 from southbound.edge.slots import Outgoing, Place
 from southbound.errors import EdgeError, SouthboundError, WireError
@@ -117,7 +118,11 @@ class Sweep:
                 self._finish(work, judgement, done)
                 self._tools.tally.slots_glanced += 1
         self._look(looks, done)
+        if failpoints.armed:
+            failpoints.armed.reach("janitor.books.before")
         self._tools.books.put_slots(done)
+        if failpoints.armed:
+            failpoints.armed.reach("janitor.books.after")
 
     def _look(self, looks: Sequence[SlotWork], done: dict[Address, SlotState]) -> None:
         """Look at slots as a whole until they are in order."""
@@ -168,8 +173,16 @@ class Sweep:
                 self._finish(work, judgement._replace(due_us=due_us), done)
             self._note(work, repairs)
         self._tools.pace.spend(len(outgoing))
-        self._clients.writer.append(outgoing)
+        if outgoing:
+            self._append(outgoing)
         return again
+
+    def _append(self, outgoing: Sequence[Outgoing]) -> None:
+        if failpoints.armed:
+            failpoints.armed.reach("janitor.slots.before")
+        self._clients.writer.append(outgoing)
+        if failpoints.armed:
+            failpoints.armed.reach("janitor.slots.after")
 
     def _finish(self, work: SlotWork, judgement: Judgement, done: dict[Address, SlotState]) -> None:
         """Count what a slot in order holds, and note what is to be remembered of it.

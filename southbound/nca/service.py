@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from southbound import failpoints
 from southbound.errors import EdgeError, PlanError, SouthboundError
 from southbound.nca import effects as ef
 from southbound.nca import events as ev
@@ -371,6 +372,8 @@ class Agent:
         told = [self._acks.popleft() for _ in range(len(self._acks))]
         if not told:
             return
+        if failpoints.armed:
+            failpoints.armed.reach("agent.report.after")
         self._unsettled -= len(told)
         self._feed(
             ev.Settled(
@@ -402,7 +405,7 @@ class Agent:
             case ef.Persist():
                 self._persist(effect)
             case ef.Apply():
-                self._feed(ev.Applied(*self._apply(effect.plan)))
+                self._feed(self._applied(effect.plan))
             case ef.Send():
                 self._send(effect)
             case ef.Announce():
@@ -428,6 +431,15 @@ class Agent:
                 raise _Interrupted
             wait_s = min(wait_s * 2, _BACKOFF_MAX_S)
 
+    def _applied(self, plan: Plan) -> ev.Applied:
+        name = "snapshot" if plan.complete else "apply"
+        if failpoints.armed:
+            failpoints.armed.reach(f"agent.{name}.before")
+        applied = ev.Applied(*self._apply(plan))
+        if failpoints.armed:
+            failpoints.armed.reach(f"agent.{name}.after")
+        return applied
+
     def _apply(self, plan: Plan) -> tuple[ev.Now, Mapping[ResourceKey, str]]:
         try:
             failures = self._applier.apply(plan)
@@ -446,6 +458,8 @@ class Agent:
             self._acks.append((effect.seq, False))
             return
         report = Report(self.host, _now().us, effect.entries, effect.inventory)
+        if failpoints.armed:
+            failpoints.armed.reach("agent.report.before")
         self._parts.reporter.report(
             cluster, self.host, encode_report(report), self._told(effect.seq)
         )
@@ -478,6 +492,8 @@ class Agent:
         if at_s is None or time.monotonic() < at_s or self._topology is None:
             return
         self._pending.assign_at_s = None
+        if failpoints.armed:
+            failpoints.armed.reach("agent.assign.before")
         try:
             self._assign(self._topology)
         except (EdgeError, PlanError) as error:
@@ -492,6 +508,8 @@ class Agent:
             self._feed(ev.Marked(_now(), marks))
             assignment = self._core.assignment()
         self._streams.assign(topology, assignment.positions)
+        if failpoints.armed:
+            failpoints.armed.reach("agent.assign.after")
         if assignment.marks:
             self._note("kafka", f"{len(assignment.marks)} partitions told no watermarks")
             self._assign_later()

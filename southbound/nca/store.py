@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from southbound import failpoints
 from southbound.errors import ConfigError, EdgeError, Fault, SouthboundError, WireError
 from southbound.nca.state import (
     Entry,
@@ -133,12 +134,16 @@ class Store:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 self._write(connection, transaction)
+                if failpoints.armed:
+                    failpoints.armed.reach("agent.store.before")
                 connection.execute("COMMIT")
                 self._note_progress(transaction.progress_us)
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+        if failpoints.armed:
+            failpoints.armed.reach("agent.store.after")
 
     def quarantined(self) -> list[Quarantined]:
         """Return the records that could not be read, the latest last."""

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from southbound import failpoints
 from southbound.edge.kafka import KafkaError, Message, edge_error
 from southbound.errors import EdgeError, OutcomeUnknown
 from southbound.partitioning.placement import Address
@@ -172,6 +173,8 @@ class Delivery:
                     self._send_group(outlet, keeper, some)
                     if bulk:
                         outlets.serve()
+        if failpoints.armed:
+            failpoints.armed.reach("publisher.produce.after")
         # A single change may have taken the way of bulk work, too.
         outlets.sent()
 

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
+from southbound import failpoints
 from southbound.directory.moves import MovesTail
 from southbound.errors import (
     Closed,
@@ -116,6 +117,8 @@ class Fencer:
 
     def _judge(self, parcels: Sequence[Parcel]) -> None:
         fenced = [one for one in parcels if one.route is not None and one.route.fence is not None]
+        if failpoints.armed:
+            failpoints.armed.reach("publisher.ack.after")
         try:
             if fenced:
                 self._tail.look(self._settings.fence_timeout_s)
@@ -125,6 +128,8 @@ class Fencer:
                 parcel.fail(unknown)
             self._settle(fenced)
             parcels = [one for one in parcels if one.standing is Standing.OPEN]
+        if failpoints.armed:
+            failpoints.armed.reach("publisher.fence.after")
         settled: Sequence[Parcel] = []
         turned: list[Parcel] = []
         if len(self._tail):

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from southbound import failpoints
 from southbound.directory import Directory
 from southbound.errors import Closed, OutcomeUnknown
 from southbound.producer.buffer import Buffer
@@ -197,6 +198,8 @@ class Publisher:
         self._buffer.take(records)
         with self._counting:
             self.counters.records += records
+        if failpoints.armed:
+            failpoints.armed.reach("publisher.buffer.after")
         routed, rest = self._resolver.try_route(parcels)
         if rest:
             self._resolver.put(rest)
@@ -266,6 +269,8 @@ class Publisher:
             self.counters.failed += len(errors) - unknown
             for sent_us, count in accepted.items():
                 self.counters.took(max(0.0, (now_us - sent_us) / 1e6), count)
+        if failpoints.armed:
+            failpoints.armed.reach("publisher.receipt.before")
         settle(parcels, self._receipts_lock)
         self._buffer.give(sum([len(parcel.records) for parcel in parcels]))
 

@@ -18,6 +18,7 @@ from typing import Self
 
 import msgspec
 
+from southbound import failpoints
 from southbound.directory.directory import Directory
 from southbound.errors import ConfigError, EdgeError, PlanError, SouthboundError, StaleMap
 from southbound.partitioning.draft import Snapshot
@@ -257,7 +258,7 @@ class Executor:
         notes = []
         for batch in turn:
             move = batch.moves[0]
-            self.settings.failpoint(f"{move.action}:before")
+            self._passing(move.action, "before")
             try:
                 self._place_replica(move)
             except SouthboundError as error:
@@ -265,7 +266,7 @@ class Executor:
                     raise
                 failed[batch.number] = str(error)
                 continue
-            self.settings.failpoint(f"{move.action}:after")
+            self._passing(move.action, "after")
             notes.append(Note(plan=state.header.id, number=batch.number, state="done"))
         self._opened().note(notes)
         return failed
@@ -305,7 +306,7 @@ class Executor:
     def _store(self, records: Mapping[int, Move]) -> dict[int, Move]:
         patience = Patience(self.settings.patience_s)
         while records:
-            self.settings.failpoint("store:before")
+            self._passing("store", "before")
             try:
                 stored = self._opened().store(list(records.items()))
             except EdgeError as error:
@@ -313,7 +314,7 @@ class Executor:
                     raise
                 patience.wait()
                 continue
-            self.settings.failpoint("store:after")
+            self._passing("store", "after")
             return dict(zip(records, stored, strict=True))
         return {}
 
@@ -343,7 +344,7 @@ class Executor:
         tasks: list[Task] = [(move, next_action(move)) for move in group.values()]
         name = type(tasks[0][1]).__name__
         while True:
-            self.settings.failpoint(f"{name}:before")
+            self._passing(name, "before")
             try:
                 found = self._hands.perform(tasks)
             except EdgeError as error:
@@ -351,8 +352,13 @@ class Executor:
                     raise
                 patience.wait()
                 continue
-            self.settings.failpoint(f"{name}:after")
+            self._passing(name, "after")
             return {n: found[move.id] for n, move in group.items()}
+
+    def _passing(self, step: str, side: str) -> None:
+        self.settings.failpoint(f"{step}:{side}")
+        if failpoints.armed:
+            failpoints.armed.reach(f"executor.{step.lower()}.{side}")
 
     def _advance(
         self, group: Mapping[int, Move], outcomes: Mapping[int, Outcome | SouthboundError]

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from southbound import failpoints
 from southbound.errors import ConfigError, Fault, SouthboundError, WireError
 from southbound.nca.health import Reply, Request
 from southbound.resources import PUBLIC_SCOPE, ResourceKey, Scope, ScopeClass
@@ -55,6 +56,8 @@ class Api:
             reply = _reply(HTTPStatus.BAD_REQUEST, {"error": str(error)})
         except SouthboundError as error:
             reply = _reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": str(error)})
+        if failpoints.armed:
+            failpoints.armed.reach("tracker.answer.before")
         if reply is not None:
             code = str(reply.status.value)
             self._counters.requests[code] = self._counters.requests.get(code, 0) + 1

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from southbound import failpoints
 from southbound.errors import ConfigError, EdgeError, Fault
 from southbound.resources import host_scope, vpc_scope
 from southbound.tracker.standing import Standing
@@ -221,6 +222,8 @@ class Store:
         try:
             connection.execute("BEGIN IMMEDIATE")
             yield Writing(connection)
+            if failpoints.armed:
+                failpoints.armed.reach("tracker.store.before")
             connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             self._roll_back(connection)
@@ -228,6 +231,8 @@ class Store:
         except BaseException:
             self._roll_back(connection)
             raise
+        if failpoints.armed:
+            failpoints.armed.reach("tracker.store.after")
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:

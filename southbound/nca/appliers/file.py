@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from southbound import failpoints
 from southbound.errors import ConfigError, EdgeError, Fault
 from southbound.nca.appliers.replacement import Replacement
 from southbound.nca.appliers.tree import (
@@ -160,15 +161,19 @@ class FileApplier:
     def _put(self, folder: str, path: str, change: Change, *, present: bool) -> None:
         temporary = f"{self._staging}/file"
         self._write(temporary, encode_document(change))
+        if failpoints.armed:
+            failpoints.armed.reach("applier.file.before")
         if present and not self._fsync:
             self._replacement.replace(temporary, path)
-            return
-        try:
-            os.rename(temporary, path)
-        except FileNotFoundError:
-            self._make_folders(folder, change.key)
-            os.rename(temporary, path)
-        self._settle(os.path.dirname(path))
+        else:
+            try:
+                os.rename(temporary, path)
+            except FileNotFoundError:
+                self._make_folders(folder, change.key)
+                os.rename(temporary, path)
+            self._settle(os.path.dirname(path))
+        if failpoints.armed:
+            failpoints.armed.reach("applier.file.after")
 
     def _make_folders(self, folder: str, key: ResourceKey) -> None:
         if not os.path.lexists(folder):
@@ -198,6 +203,8 @@ class FileApplier:
         staged = _Version(version, old)
         try:
             failed = self._fill(staged, changes, complete=complete)
+            if failpoints.armed:
+                failpoints.armed.reach("applier.link.before")
             if staged.kinds:
                 self._turn(folder, version)
             else:
@@ -206,6 +213,8 @@ class FileApplier:
         except OSError as error:
             _remove_version(version)
             return _all_failed(scope, changes, error)
+        if failpoints.armed:
+            failpoints.armed.reach("applier.link.after")
         if old is not None:
             _remove_version(old)
         return failed
