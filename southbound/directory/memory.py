@@ -161,7 +161,9 @@ class Memory:
             return self._check_whole(what)
         now = time.monotonic()
         let_alone = {
-            az for az, doubt in self._doubts.items() if now - doubt.at <= self._settings.unreachable_s
+            az
+            for az, doubt in self._doubts.items()
+            if now - doubt.at <= self._settings.unreachable_s
         }
         # Who was cut off with a former primary may have registered something since: the journals say.
         asked = [az.id for az in self._current.topology.azs if az.id not in let_alone]

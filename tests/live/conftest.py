@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from southbound.local.broker import BrokerSettings
+from southbound.local.daemon import Daemon
 from southbound.local.fleet import LocalFleet, LocalSettings
 from southbound.local.launch import start_mark
 from southbound.partitioning.topology import Cluster
@@ -54,6 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _end_fleets(run: Path) -> None:
     for record in run.glob("*/fleet.json"):
         LocalFleet(record.parent, SETTINGS).down(wipe=True)
+    for pid in run.glob("redis-*/*/pid"):
+        Daemon(pid.parent.name, pid.parent).kill()
     shutil.rmtree(run, ignore_errors=True)
 
 
@@ -74,6 +77,12 @@ def run_dir() -> Iterator[Path]:
     run.mkdir(parents=True)
     yield run
     _end_fleets(run)
+
+
+@pytest.fixture
+def redis_folder(run_dir: Path) -> Path:
+    """Return a folder for a test's own Redis servers, each in one below it."""
+    return Path(tempfile.mkdtemp(dir=run_dir, prefix="redis-"))
 
 
 @contextmanager

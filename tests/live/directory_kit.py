@@ -40,12 +40,18 @@ def eventually(
 
 
 class DirectoryKit:
-    """One test's directories on a fleet whose topics exist, and hands on what lies below them."""
+    """One test's directories on a fleet whose topics exist, and hands on what lies below them.
 
-    def __init__(self, fleet: LocalFleet, topology: Topology, database: int) -> None:
+    `redis_url`: another Redis than the fleet's own.
+    """
+
+    def __init__(
+        self, fleet: LocalFleet, topology: Topology, database: int, redis_url: str | None = None
+    ) -> None:
         self.fleet = fleet
         self.topology = topology
-        self.redis_url = fleet.redis_url.rpartition("/")[0] + f"/{database % _DATABASES}"
+        url = redis_url or fleet.redis_url
+        self.redis_url = url.rpartition("/")[0] + f"/{database % _DATABASES}"
         self.redis = redis.Redis.from_url(self.redis_url, decode_responses=True)
         self._made: list[Directory] = []
 
@@ -110,9 +116,11 @@ def prepared_topology(fleet: LocalFleet, settings: TopicSettings | None = None) 
 
 
 @contextmanager
-def kit_of(fleet: LocalFleet, topology: Topology, database: int) -> Iterator[DirectoryKit]:
+def kit_of(
+    fleet: LocalFleet, topology: Topology, database: int, redis_url: str | None = None
+) -> Iterator[DirectoryKit]:
     """Give a test its kit."""
-    kit = DirectoryKit(fleet, topology, database)
+    kit = DirectoryKit(fleet, topology, database, redis_url)
     kit.redis.flushdb()
     try:
         yield kit

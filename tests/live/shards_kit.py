@@ -15,8 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Literal
 
+import msgspec
+
+from southbound.documents.topology import topology_of
+from southbound.edge.admin import apply_topics
 from southbound.errors import OutcomeUnknown
+from southbound.local.fleet import LocalFleet
 from southbound.nca.plan import Plan as NodePlan
 from southbound.nca.service import Agent
 from southbound.partitioning.draft import Snapshot
@@ -28,7 +34,7 @@ from southbound.partitioning.placement import (
 )
 from southbound.partitioning.plan import Goal, Plan
 from southbound.partitioning.planner import make_plan
-from southbound.partitioning.topology import Topology
+from southbound.partitioning.topology import Pool, Topology
 from southbound.producer import Publisher, Receipt
 from southbound.rebalance.executor import Executor, Progress
 from southbound.resources import (
@@ -136,6 +142,33 @@ class Running:
         self.node = node
 
 
+def small_topology(fleet: LocalFleet) -> Topology:
+    """Return small pools, two of each class in a cluster, over a fleet of two; their topics made.
+
+    A third cluster stands on the second one's brokers: it comes and goes with its pools alone.
+    """
+    document = topology_of(fleet.topology_document())
+    classes: dict[str, Literal["host", "vpc"]] = {"h": "host", "i": "host", "v": "vpc", "w": "vpc"}
+    pools = tuple(
+        Pool(
+            id=f"{cluster}-{letter}",
+            cluster=cluster,
+            cls=cls,
+            topics=1,
+            partitions=4,
+            max_per_slot=60,
+        )
+        for cluster in ("c1", "c2", "c3")
+        for letter, cls in classes.items()
+    )
+    third = msgspec.structs.replace(document.clusters[1], id="c3")
+    made = Topology(
+        region="test", azs=document.azs, clusters=(*document.clusters, third), pools=pools
+    )
+    apply_topics(made)
+    return made
+
+
 class Shards:
     """One test's hosts, agents, publishers and executors over a topology that it shares."""
 
@@ -233,8 +266,15 @@ class Shards:
 
     # Nodes.
 
-    def agent(self, host: str, node: Node | None = None, *, fresh: bool = False) -> Running:
-        """Start a host's agent, with its state or without."""
+    def agent(
+        self,
+        host: str,
+        node: Node | None = None,
+        *,
+        fresh: bool = False,
+        redis_url: str | None = None,
+    ) -> Running:
+        """Start a host's agent, with its state or without; `redis_url`: not the kit's Redis."""
         folder = self.path / (self.unique(host) if fresh else host)
         node = node or Node(host)
         node.sent_at = self.history.sent_at
@@ -242,7 +282,7 @@ class Shards:
             host=host,
             state_dir=folder,
             applier=node,
-            redis_url=self.kit.redis_url,
+            redis_url=redis_url or self.kit.redis_url,
             settings=AgentSettings(fetch_wait_ms=1_000, interest_grace_s=5.0),
         )
         agent.start()
@@ -257,10 +297,10 @@ class Shards:
 
     # Publishing.
 
-    def publisher(self) -> Publisher:
-        """Return one more publisher, with a directory of its own."""
+    def publisher(self, **changes: object) -> Publisher:
+        """Return one more publisher, with a directory of its own and these settings of it."""
         settings = PublisherSettings(validate_specs=False)
-        made = Publisher(self.kit.directory(), settings)
+        made = Publisher(self.kit.directory(**changes), settings)
         return self._stack.enter_context(made)
 
     def scopes_of(self, host: str) -> set[Scope]:
@@ -279,10 +319,12 @@ class Shards:
         self.vpcs_of[host].add(vpc)
 
     @contextmanager
-    def traffic(self, scopes: Sequence[Scope], publishers: int = 2) -> Iterator[None]:
-        """Publish into scopes, by several publishers at once, while the block runs."""
+    def traffic(
+        self, scopes: Sequence[Scope], publishers: Sequence[Publisher] = ()
+    ) -> Iterator[None]:
+        """Publish into scopes, by these publishers or by two, while the block runs."""
         ending = threading.Event()
-        made = [self.publisher() for _ in range(publishers)]
+        made = publishers or [self.publisher() for _ in range(2)]
         threads = [
             threading.Thread(target=self._publish, args=(one, scopes, ending)) for one in made
         ]
@@ -314,20 +356,22 @@ class Shards:
         """Compare every agent's node with what was accepted."""
         assert not self.history.failures, self.history.failures[:3]
         for host, running in self.agents.items():
-            self._check_node(host, running)
+            self.check_node(host, lambda node=running.node: node)  # type: ignore[misc]
 
-    def _check_node(self, host: str, running: Running) -> None:
+    def check_node(self, host: str, look: Callable[[], Node]) -> None:
+        """Compare one node, as it looks by and by, with what was accepted."""
         wanted = self.history.wanted(self.scopes_of(host))
-        node = running.node
 
         def lacking() -> dict[ResourceKey, tuple[int, int]]:
+            state = look().state
             return {
-                key: (node.state.get(key, 0), revision)
+                key: (state.get(key, 0), revision)
                 for key, revision in wanted.items()
-                if node.state.get(key, 0) < revision
+                if state.get(key, 0) < revision
             }
 
         eventually(lambda: not lacking(), saying=lambda: f"{host} lacks {lacking()}")
+        node = look()
         strange = {key.scope for key in node.state} - self.scopes_of(host)
         assert strange == set()
         assert node.faults == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
 
 from southbound.directory import Directory
 from southbound.directory.index import Passage
@@ -453,6 +454,26 @@ def _finds(directory: Directory, host: str, placement: Placement) -> bool:
         return directory.hosts([host]) == {host: placement}
     except EdgeError:
         return False
+
+
+def test_what_was_registered_through_another_redis_is_found(
+    kit: DirectoryKit, unique: Unique
+) -> None:
+    """Who is cut off with a former primary registers hosts there; the journal tells of them."""
+    directory = kit.directory()
+    server, _, database = kit.redis_url.rpartition("/")
+    elsewhere = f"{server}/{(int(database) + 8) % 16}"
+    host, vpc = unique("host"), unique("vpc")
+    isolated = Directory(kit.settings(redis_url=elsewhere), kit.topology)
+    with isolated:
+        placed = isolated.register_hosts({host: "az-b"})
+        homes = isolated.ensure_vpcs({vpc: "c2"})
+    assert directory.hosts([host]) == placed
+    assert directory.vpcs([vpc]) == homes
+    assert directory.hosts([unique("host")]) == {}
+    assert directory.verify() == []
+    with redis.Redis.from_url(elsewhere) as client:
+        client.flushdb()
 
 
 def test_a_position_of_another_kafka_cluster_is_never_accepted(

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,16 +17,16 @@ from typer.testing import CliRunner, Result
 
 from southbound.cli.main import app
 from southbound.directory import Directory
-from southbound.documents.topology import topology_of
 from southbound.edge.admin import apply_topics
 from southbound.errors import StaleMap
 from southbound.local.fleet import LocalFleet
 from southbound.partitioning.plan import Goal
-from southbound.partitioning.topology import Pool, Topology
+from southbound.partitioning.topology import Topology
 from southbound.resources import ResourceKey, host_scope, vpc_scope
 from tests.live.conftest import FleetFactory
 from tests.live.directory_kit import DirectoryKit, eventually, kit_of
-from tests.live.shards_kit import Shards
+from tests.live.shard_agent_child import read_plans
+from tests.live.shards_kit import Node, Shards, small_topology
 
 Unique = Callable[[str], str]
 
@@ -39,28 +39,8 @@ def own(module_fleet_factory: FleetFactory) -> LocalFleet:
 
 @pytest.fixture(scope="module")
 def topology(own: LocalFleet) -> Topology:
-    """Small pools, two of each class in a cluster, their topics made."""
-    document = topology_of(own.topology_document())
-    classes: dict[str, Literal["host", "vpc"]] = {"h": "host", "i": "host", "v": "vpc", "w": "vpc"}
-    pools = tuple(
-        Pool(
-            id=f"{cluster}-{letter}",
-            cluster=cluster,
-            cls=cls,
-            topics=1,
-            partitions=4,
-            max_per_slot=60,
-        )
-        for cluster in ("c1", "c2", "c3")
-        for letter, cls in classes.items()
-    )
-    # A third cluster on the second one's brokers: it comes and goes with its pools alone.
-    third = msgspec.structs.replace(document.clusters[1], id="c3")
-    made = Topology(
-        region="test", azs=document.azs, clusters=(*document.clusters, third), pools=pools
-    )
-    apply_topics(made)
-    return made
+    """Small pools, two of each class in a cluster."""
+    return small_topology(own)
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +182,65 @@ def test_agents_that_were_off_find_everything(shards: Shards) -> None:
     shards.stop(away)
     shards.agent(away, fresh=True)
     shards.check()
+
+
+class KilledAgent:
+    """A failpoint: the agent's process is killed behind one step, and comes back behind another."""
+
+    def __init__(self, shards: Shards, host: str, log: Path) -> None:
+        self.words = (host, str(shards.path / "killed"), shards.kit.redis_url, str(log))
+        self.host = host
+        self.log = log
+        self.kill_at = self.back_at = ""
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process; again with the state that it was killed with."""
+        command = (sys.executable, "-m", "tests.live.shard_agent_child", *self.words)
+        self.child = subprocess.Popen(command)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        assert self.child is not None
+        self.child.kill()
+        self.child.wait()
+        self.child = None
+
+    def __call__(self, name: str) -> None:
+        """Take a step."""
+        if name == self.kill_at and self.child is not None:
+            self.kill()
+        if name == self.back_at and self.child is None:
+            self.start()
+
+    def node(self) -> Node:
+        """Judge everything that it has applied so far, in all its lives."""
+        node = Node(self.host)
+        node.open()
+        for plan in read_plans(self.log) if self.log.exists() else ():
+            node.apply(plan)
+        return node
+
+
+def test_an_agent_is_killed_in_the_midst_of_moves(shards: Shards, tmp_path: Path) -> None:
+    """Before, at and behind its marker; it comes back while the move goes on, and when it is over."""
+    (host,) = shards.hosts(1, "c1")
+    killed = KilledAgent(shards, host, tmp_path / "log")
+    killed.start()
+    lives = (("Precopy:after", "Mark:after"), ("Mark:after", "Mark:after"), ("Mark:after", "never"))
+    try:
+        with shards.traffic([host_scope(host)]):
+            for number, (killed.kill_at, killed.back_at) in enumerate(lives):
+                before = killed.node().state
+                eventually(lambda before=before: killed.node().state != before)  # type: ignore[misc]
+                to = ("c2", "c1")[number % 2]
+                shards.move(Goal(kind="hosts", what=(host,), to=to), failpoint=killed)
+            assert killed.child is None
+            killed.start()
+        shards.check_node(host, killed.node)
+    finally:
+        if killed.child is not None:
+            killed.kill()
 
 
 def test_a_redis_that_forgets_changes_nothing(shards: Shards) -> None:
