@@ -2,19 +2,19 @@
 
 The rule: `validate_spec` only judges; the spec is published as it was given. Kinds that Southbound
 does not know are carried unjudged. The check runs for every resource of a bulk, so the models run
-natively, without a Python call for a port's fields.
+natively, without a Python call for a port's fields, and nearly all are judged without an instance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from southbound.documents.findings import faults_of
 from southbound.documents.host_kinds import Dhcp, Gateway, Port, Route, Router
+from southbound.documents.judges import fields_judge, model_judge
 from southbound.documents.public_kinds import Eip, Elb, NatGateway
 from southbound.documents.spec import Spec
 from southbound.documents.vpc_kinds import Neighbor, SecurityGroup, SecurityGroupRule, Subnet, Vpc
@@ -36,11 +36,8 @@ MODELS: Mapping[str, type[Spec]] = {
     "eip": Eip,
 }
 
-# What a model keeps besides its fields is of no use to a judge, and costs as much as judging.
-_JUDGES = {
-    kind: partial(TypeAdapter(model).validator.validate_python, extra="ignore")
-    for kind, model in MODELS.items()
-}
+_MODEL_JUDGES = {kind: model_judge(model) for kind, model in MODELS.items()}
+_JUDGES = {kind: fields_judge(model) or _MODEL_JUDGES[kind] for kind, model in MODELS.items()}
 
 
 def validate_spec(kind: str, spec: Mapping[str, Any], path: str = "spec") -> list[Fault]:
@@ -51,8 +48,17 @@ def validate_spec(kind: str, spec: Mapping[str, Any], path: str = "spec") -> lis
     judge = _JUDGES.get(kind)
     if judge is None:
         return []
+    plain = spec if type(spec) is dict else dict(spec)
     try:
-        judge(spec if type(spec) is dict else dict(spec))
+        judge(plain)
+    except ValidationError:
+        return _faults(kind, plain, path)
+    return []
+
+
+def _faults(kind: str, spec: dict[str, Any], path: str) -> list[Fault]:
+    try:
+        _MODEL_JUDGES[kind](spec)
     except ValidationError as error:
         return faults_of(error, path)
     return []

@@ -22,6 +22,7 @@ from southbound.producer.checks import SpecJudge, parcels_of
 from southbound.producer.core import Parcel, Standing, unsent
 from southbound.producer.delivery import Delivery, Group
 from southbound.producer.fence import Fencer
+from southbound.producer.loads import by_slot, in_chunks
 from southbound.producer.metrics import PublisherCollector, PublisherCounters
 from southbound.producer.receipts import Receipt, Receipts, settle
 from southbound.producer.resolver import Resolver
@@ -143,7 +144,8 @@ class Publisher:
         receipt = Receipt(changeset.id, parts[0], self._receipts_lock)
         if self.settings.track if track is None else track:
             self._track(receipt)
-        self._publish(parts, bulk=False)
+        self._count(1)
+        self._publish(parts[0])
         return receipt
 
     def publish_many(
@@ -152,7 +154,7 @@ class Publisher:
         """Publish many changesets, in the order of their slots: several times as fast as singly.
 
         All are judged before the first is sent. Raises as `publish`; after `BufferFull` what was
-        already sent goes on.
+        already sent goes on, and publishing all of them again is safe.
         """
         given = tuple(changesets)
         parts = self._judged(given, sent_us)
@@ -160,7 +162,8 @@ class Publisher:
         if track:
             for receipt in receipts:
                 self._track(receipt)
-        self._publish(parts, bulk=True)
+        self._count(len(parts))
+        self._publish_all([parcel for parcels in parts for parcel in parcels])
         return receipts
 
     def _judged(
@@ -173,38 +176,38 @@ class Publisher:
         judge = _spec_judge() if self.settings.validate_specs else None
         return [parcels_of(one, sent_us, judge) for one in changesets]
 
-    def _publish(self, parts: Sequence[Sequence[Parcel]], *, bulk: bool) -> None:
+    def _count(self, changesets: int) -> None:
         with self._counting:
-            self.counters.published += len(parts)
-        for chunk in self._chunks(parts):
-            self._take_in(chunk, bulk=bulk)
+            self.counters.published += changesets
 
-    def _chunks(self, parts: Sequence[Sequence[Parcel]]) -> Iterable[list[Parcel]]:
-        """Yield parts of as many changesets as may be under way at once."""
-        chunk: list[Parcel] = []
-        records = 0
-        for parcels in parts:
-            size = sum([len(parcel.records) for parcel in parcels])
-            if chunk and records + size > self.settings.buffer_records // 2:
-                yield chunk
-                chunk, records = [], 0
-            chunk += parcels
-            records += size
-        if chunk:
-            yield chunk
+    def _publish(self, parcels: Sequence[Parcel]) -> None:
+        """Take in one changeset: all of it, or nothing."""
+        self._take_in(parcels)
+        routed, rest = self._resolver.try_route(parcels)
+        if rest:
+            self._resolver.put(rest)
+        if routed:
+            self._send(routed, bulk=False)
 
-    def _take_in(self, parcels: Sequence[Parcel], *, bulk: bool) -> None:
-        records = sum(len(parcel.records) for parcel in parcels)
+    def _publish_all(self, parcels: Sequence[Parcel]) -> None:
+        """Take in many, as much at once as there may be under way."""
+        routed, rest = self._resolver.try_route(parcels)
+        most = max(1, self.settings.buffer_records // 2)
+        for chunk in in_chunks(by_slot(routed) if len(routed) > most else routed, most):
+            self._take_in(chunk)
+            self._send(chunk, bulk=True)
+        for chunk in in_chunks(rest, most):
+            self._take_in(chunk)
+            self._resolver.put(chunk)
+
+    def _take_in(self, parcels: Sequence[Parcel]) -> None:
+        """Take room for parts. Raises `BufferFull`."""
+        records = sum([len(parcel.records) for parcel in parcels])
         self._buffer.take(records)
         with self._counting:
             self.counters.records += records
         if failpoints.armed:
             failpoints.armed.reach("publisher.buffer.after")
-        routed, rest = self._resolver.try_route(parcels)
-        if rest:
-            self._resolver.put(rest)
-        if routed:
-            self._send(routed, bulk=bulk)
 
     # On the way.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from southbound.directory import Directory
 from southbound.errors import SouthboundError, UnknownScope
@@ -32,6 +32,15 @@ class Presence(Protocol):
     ) -> dict[tuple[str, str], VpcPlacement | SouthboundError]:
         """Return for each (vpc, cluster) where the VPC lives now, or why it cannot be there."""
         ...
+
+
+class Known(NamedTuple):
+    """What is in memory about the parts of one call. `present`: (vpc, cluster) as it was found."""
+
+    hosts: Mapping[str, Placement]
+    vpcs: Mapping[str, VpcPlacement]
+    topology: Topology
+    present: dict[tuple[str, str], bool]
 
 
 class Resolver:
@@ -79,45 +88,62 @@ class Resolver:
 
     def try_route(self, parcels: Sequence[Parcel]) -> tuple[list[Parcel], list[Parcel]]:
         """Route what can be routed from memory alone; return (routed, the rest)."""
+        known = self._known(parcels)
         busy = self._busy
-        hosts = self._directory.known_hosts(_ids(parcels, ScopeClass.HOST))
-        named = {vpc for parcel in parcels for vpc in parcel.vpcs}
-        vpcs = self._directory.known_vpcs([*_ids(parcels, ScopeClass.VPC), *named])
-        topology = self._directory.topology
         routed: list[Parcel] = []
         rest: list[Parcel] = []
+        # What follows a part of its scope that must wait waits, too.
+        behind: set[Scope] = set()
         for parcel in parcels:
+            scope = parcel.scope
             route: Route | None = None
-            if not busy or not busy.get(parcel.scope):
-                route = self._known(parcel, hosts, vpcs, topology)
+            if not (busy and busy.get(scope)) and not (behind and scope in behind):
+                route = self._route(parcel, known)
             parcel.route = route
-            (rest if route is None else routed).append(parcel)
+            if route is None:
+                behind.add(scope)
+                rest.append(parcel)
+            else:
+                routed.append(parcel)
         return routed, rest
 
-    def _known(
-        self,
-        parcel: Parcel,
-        hosts: Mapping[str, Placement],
-        vpcs: Mapping[str, VpcPlacement],
-        topology: Topology,
-    ) -> Route | None:
+    def _known(self, parcels: Sequence[Parcel]) -> Known:
+        named = {vpc for parcel in parcels for vpc in parcel.vpcs}
+        directory = self._directory
+        return Known(
+            directory.known_hosts(_ids(parcels, ScopeClass.HOST)),
+            directory.known_vpcs([*_ids(parcels, ScopeClass.VPC), *named]),
+            directory.topology,
+            {},
+        )
+
+    def _route(self, parcel: Parcel, known: Known) -> Route | None:
         cls, id = parcel.scope
         if cls is ScopeClass.HOST:
-            placement = hosts.get(id)
+            placement = known.hosts.get(id)
             if placement is None:
                 return None
-            route = self._routes.of_host(id, placement, topology)
-            assert route.fence is not None
-            for vpc in parcel.vpcs:
-                if not self._is_present(vpc, route.fence, vpcs.get(vpc), topology):
+            route = self._routes.of_host(id, placement, known.topology)
+            if parcel.vpcs:
+                assert route.fence is not None
+                if not self._are_present(parcel.vpcs, route.fence, known):
                     return None
             return route
         if cls is ScopeClass.VPC:
-            replicas = vpcs.get(id)
-            if replicas is None:
-                return None
-            return route_vpc(id, replicas, topology)
+            replicas = known.vpcs.get(id)
+            return None if replicas is None else route_vpc(id, replicas, known.topology)
         return self._known_public(parcel)
+
+    def _are_present(self, vpcs: Sequence[str], cluster: str, known: Known) -> bool:
+        for vpc in vpcs:
+            pair = (vpc, cluster)
+            found = known.present.get(pair)
+            if found is None:
+                found = self._is_present(vpc, cluster, known.vpcs.get(vpc), known.topology)
+                known.present[pair] = found
+            if not found:
+                return False
+        return True
 
     def is_present(self, parcel: Parcel) -> bool:
         """Tell whether the VPCs of a part's ports are known to be present where its route leads."""

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from southbound.documents.judges import Judge, fields_judge, model_judge
 from southbound.documents.kinds import MODELS, validate_spec
 from southbound.resources import KINDS
 
@@ -150,3 +152,44 @@ def test_models_keep_unknown_fields() -> None:
 def test_any_spec_is_judged(kind: str, spec: dict[str, Any]) -> None:
     """Whatever a spec holds, judging it gives faults that can be shown, and raises nothing."""
     assert all(str(fault).startswith("spec") for fault in validate_spec(kind, spec))
+
+
+@given(
+    st.sampled_from(sorted(GOOD)),
+    st.dictionaries(
+        st.sampled_from(
+            sorted({field for model in MODELS.values() for field in model.model_fields})
+        ),
+        st.none()
+        | st.booleans()
+        | st.integers(-1, 70_000)
+        | st.sampled_from(
+            ["10.0.0.1", "10.0.0.0/24", "fd00::/8", "ingress", "IPv4", "1500", "", "x"]
+        )
+        | st.lists(
+            st.sampled_from(
+                ["10.0.0.1", {"ip_address": "10.0.0.1"}, {"ip_address": "y"}, {}, 3, None]
+            ),
+            max_size=2,
+        ),
+        max_size=3,
+    ),
+)
+def test_a_judge_of_fields_says_what_the_model_says(kind: str, changed: dict[str, Any]) -> None:
+    """What is accepted without an instance is what makes one, no more and no less."""
+    judge = fields_judge(MODELS[kind])
+    spec = {**GOOD[kind], **changed}
+    assert judge is None or _takes(judge, spec) == _takes(model_judge(MODELS[kind]), spec)
+
+
+def _takes(judge: Judge, spec: dict[str, Any]) -> bool:
+    try:
+        judge(spec)
+    except ValidationError:
+        return False
+    return True
+
+
+def test_only_a_rule_over_a_whole_spec_needs_an_instance() -> None:
+    """Every kind but the one with such a rule is judged by its fields."""
+    assert [kind for kind, model in MODELS.items() if fields_judge(model) is None] == ["neighbor"]
