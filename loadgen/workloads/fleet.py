@@ -21,6 +21,9 @@ from southbound.resources import Changeset, Resource
 HOSTS_MAX = 4_000_000
 """Hosts have addresses in 100.64.0.0/10."""
 
+NEIGHBORS_BATCH = 100
+"""Neighbours in one changeset."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetShape:
@@ -28,8 +31,9 @@ class FleetShape:
 
     Of each host's `vms_per_host` VMs, `local_vms` belong to VPCs that live in its AZ alone; the rest
     to VPCs that span the AZs. `together`: how many ports of a VPC stand on one host. `groups_max`: the
-    most security groups of a VPC (small VPCs have one), each with `rules` rules. `dhcp`: a host's
-    changeset carries a dhcp resource for each of its ports.
+    most security groups of a VPC (small VPCs have one), each with `rules` rules. `neighbors_max`: VPCs
+    of at most so many ports tell each host of every neighbour; larger ones leave that to gateways.
+    `dhcp`: a host's changeset carries a dhcp resource for each of its ports.
     """
 
     hosts: int
@@ -41,6 +45,7 @@ class FleetShape:
     together: int = 1
     groups_max: int = 5
     rules: int = 4
+    neighbors_max: int = 1_000
     dhcp: bool = False
 
     def __post_init__(self) -> None:
@@ -55,6 +60,7 @@ class FleetShape:
             ("together", self.together, self.together >= 1, "must be at least 1"),
             ("groups_max", self.groups_max, self.groups_max >= 1, "must be at least 1"),
             ("rules", self.rules, self.rules >= 0, "must not be negative"),
+            ("neighbors_max", self.neighbors_max, self.neighbors_max >= 0, "must not be negative"),
         )
         faults = [Fault(name, value, problem) for name, value, good, problem in checks if not good]
         if not faults and (self.local_vms % self.together or spanning % self.together):
@@ -208,6 +214,10 @@ class Fleet:
             self.host_of(port.number), port.number, port.vpc, port.ordinal, revision
         )
 
+    def has_neighbors(self, j: int) -> bool:
+        """Whether each host of a VPC is told of every port in it."""
+        return self.vpc_ports(j) <= self.shape.neighbors_max
+
     def rule(self, j: int, group: int, number: int, revision: int) -> Resource:
         """Return one rule of one of a VPC's security groups."""
         return specs.rule(j, group, number, revision)
@@ -231,6 +241,16 @@ class Fleet:
             resources.append(specs.group(j, group, revision))
             resources += [specs.rule(j, group, at, revision) for at in range(self.shape.rules)]
         return Changeset(f"{specs.vpc_id(j)}-r{revision}", tuple(resources))
+
+    def neighbor_changesets(
+        self, j: int, revision: int, batch: int = NEIGHBORS_BATCH
+    ) -> Iterator[Changeset]:
+        """Yield all ports of a VPC as its neighbours, so many in a changeset; also of a large VPC."""
+        ports = self.vpc_ports(j)
+        for first in range(0, ports, batch):
+            end = min(ports, first + batch)
+            told = (self.neighbor(self.vpc_port(j, at), revision) for at in range(first, end))
+            yield Changeset(f"{specs.vpc_id(j)}-n{first}-r{revision}", tuple(told))
 
     def _group(self, port: PortOf) -> int:
         return port.ordinal % self.groups(port.vpc)

@@ -15,6 +15,7 @@ _SUBNET_SIZE = 1 << 14
 _FIRST_ADDRESS = 10
 _VPC_NET = 10 << 24
 _HOST_NET = (100 << 24) | (64 << 16)
+_PUBLIC_NET = (198 << 24) | (18 << 16)
 _RULE_PORTS = (22, 80, 443, 5432, 6379, 8080, 8443, 9092)
 
 
@@ -46,6 +47,11 @@ def address(ordinal: int) -> str:
 def host_address(i: int) -> str:
     """Return the address that carries a host's tunnels."""
     return _dotted(_HOST_NET + 1 + i)
+
+
+def public_address(number: int) -> str:
+    """Return an address of the outside, in 198.18.0.0/15 (RFC 2544, for benchmarks); they come round."""
+    return _dotted(_PUBLIC_NET + number % (1 << 17))
 
 
 def mac(number: int) -> str:
