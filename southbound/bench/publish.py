@@ -161,10 +161,10 @@ class _Work:
         self._bench = bench
         self._hosts = hosts
         self._revision = 0
-        self._producers = _producers_of_topics(
+        self._producers = producers_of_topics(
             directory.topology, bench.publisher.partitions_per_producer
         )
-        self._bare = _BareLoop(directory.topology, bench.publisher)
+        self._bare = BareLoop(directory.topology, bench.publisher)
         self.slots = 0
 
     def warm(self, publisher: Publisher) -> None:
@@ -196,10 +196,10 @@ class _Work:
 
     def naive(self) -> Run:
         """Do them in random order, with one producer a cluster."""
-        loop = _BareLoop(self._directory.topology, self._bench.publisher)
+        loop = BareLoop(self._directory.topology, self._bench.publisher)
         sends = [one._replace(producer=0) for one in self._sends(self._changesets())]
         random.Random(_SEED).shuffle(sends)
-        loop.run(_first_of_topics(sends), self._bench.timeout_s)
+        loop.run(first_of_topics(sends), self._bench.timeout_s)
         time.sleep(self._bench.pause_s)
         return loop.run(sends, self._bench.timeout_s)
 
@@ -252,7 +252,7 @@ def _value(changeset: Changeset, resource: Resource, epoch: int) -> bytes:
     )
 
 
-def _producers_of_topics(
+def producers_of_topics(
     topology: Topology, partitions_per_producer: int
 ) -> dict[tuple[str, str], int]:
     """Deal the topics of each cluster's host pools to as many producers as the publisher uses."""
@@ -270,7 +270,7 @@ def _producers_of_topics(
     return dealt
 
 
-class _BareLoop:
+class BareLoop:
     """Bare producers, one callback that counts, and nothing else."""
 
     def __init__(self, topology: Topology, settings: PublisherSettings) -> None:
@@ -332,7 +332,8 @@ class _Clock:
         return Run(time.perf_counter() - self._at_s, time.process_time() - self._cpu_s)
 
 
-def _first_of_topics(sends: Iterable[Sent]) -> list[Sent]:
+def first_of_topics(sends: Iterable[Sent]) -> list[Sent]:
+    """Return one record of each topic, by which a client learns of all of them."""
     return list({(one.cluster, one.topic): one for one in sends}.values())
 
 
@@ -388,7 +389,7 @@ def _settings(bench: PublishBench, topology: Topology, slots: int) -> dict[str, 
     config = producer_config(topology.clusters[0], "", linger_ms=bench.publisher.bulk_linger_ms)
     named = ("enable.idempotence", "acks", "linger.ms", "max.in.flight.requests.per.connection")
     pools = topology.pools_in("host")
-    dealt = _producers_of_topics(topology, bench.publisher.partitions_per_producer)
+    dealt = producers_of_topics(topology, bench.publisher.partitions_per_producer)
     producers = {(cluster, number) for (cluster, _), number in dealt.items()}
     return {
         "hosts": f"{bench.hosts}",
