@@ -154,8 +154,11 @@ class AgentCore:
         self._reading.topology = state.topology
         for scope, stood in state.streams.items():
             stream = Stream(scope, stood.placement, swept=stood.swept)
-            if stood.next is None:
-                stream.restart(Reason.FIRST)
+            if stood.next is None or not stood.swept:
+                # Power loss may have put this state back behind the node: nothing is swept by it
+                # before the log was read to its end once more.
+                is_first = not self._desired.of_scope(scope)
+                stream.restart(Reason.FIRST if is_first else Reason.RESUMED)
             else:
                 stream.next = stood.next
             stream.locate(state.topology)

@@ -105,18 +105,19 @@ class Desired:
 
     # What comes in.
 
-    def take(self, incoming: Incoming, *, snapshot: bool = False) -> bool:
+    def take(self, incoming: Incoming, *, snapshot: bool = False, clean: bool = False) -> bool:
         """Take one revision; return whether it is news.
 
         `snapshot`: it is read from a log as a whole, so an equal revision is old news unless
-        another changeset repeats it, and a delete of what was never here needs no applying.
+        another changeset repeats it. `clean`: the applier has been told the whole scope before, so
+        a delete of what was never here needs no applying.
         """
         key, entry = incoming.key, incoming.entry
         held = self.get(key)
         verdict = judge(held, entry)
         if verdict is Verdict.NEWER:
             self._put(key, entry)
-            if snapshot and held is None and entry.op is Op.DELETE:
+            if clean and snapshot and held is None and entry.op is Op.DELETE:
                 self._owe(incoming, Outcome.APPLIED)
             else:
                 self._touched[key] = incoming.spec

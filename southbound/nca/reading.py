@@ -251,7 +251,7 @@ class Reading:
         if stream.next >= snapshot.high:
             snapshot.at_end = True
             for incoming in snapshot.drain():
-                self._desired.take(incoming, snapshot=True)
+                self._desired.take(incoming, snapshot=True, clean=stream.swept)
             self._complete_if_whole(stream, now)
 
     def _complete_if_whole(self, stream: Stream, now: Now) -> None:

@@ -16,9 +16,13 @@ from southbound.resources import Op, ResourceKey
 
 
 class Reason(enum.StrEnum):
-    """Why a snapshot is read. All but `FIRST` are explicit resyncs, and counted."""
+    """Why a snapshot is read. All but `FIRST` and `RESUMED` are explicit resyncs, and counted.
+
+    `RESUMED`: an earlier life of the agent had not ended it, or had not told the applier of it.
+    """
 
     FIRST = "first"
+    RESUMED = "resumed"
     POSITION_LOST = "position_lost"
     CLUSTER_CHANGED = "cluster_changed"
     ABSENCE = "absence"
@@ -26,7 +30,7 @@ class Reason(enum.StrEnum):
     SLOW = "slow"
 
 
-_LOG_MAY_BE_LOST = frozenset({Reason.POSITION_LOST, Reason.CLUSTER_CHANGED})
+_LOG_MAY_BE_LOST = frozenset({Reason.POSITION_LOST, Reason.CLUSTER_CHANGED, Reason.RESUMED})
 
 
 class Snapshot:

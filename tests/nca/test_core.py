@@ -7,7 +7,7 @@ import pytest
 
 from southbound.nca import events as ev
 from southbound.nca.appliers.memory import MemoryApplier
-from southbound.nca.state import Quarantined, State, Status
+from southbound.nca.state import Quarantined, State, Status, StreamState
 from southbound.partitioning.placement import Placement, VpcPlacement
 from southbound.resources import Op, ResourceKey, host_scope, vpc_scope
 from southbound.settings import AgentSettings
@@ -93,6 +93,18 @@ def test_a_fresh_agent_on_a_used_node_removes_what_the_log_does_not_have(world: 
     world.publish(vpc)
     world.run()
     assert world.node.resources == expected(kept, vpc)
+
+
+def test_a_delete_is_told_only_once_an_earlier_life_is_undone(world: World) -> None:
+    """State lost, node kept, and something parked, so nothing is swept yet: the delete is applied."""
+    old = of_host(HOST, "router", "r", 1)
+    world.node.resources[old.key] = (1, {})
+    world.publish(port(HOST, "p", 1, "v"))
+    world.publish(old)
+    deleted = world.publish(gone(old, 2))
+    started(world)
+    assert world.outcomes(deleted) == [APPLIED]
+    assert old.key not in world.node.resources
 
 
 # The revision rule.
@@ -545,6 +557,22 @@ def test_what_was_not_acknowledged_is_applied_and_told_again(world: World) -> No
     assert world.disk.owed == {}
 
 
+def test_a_memory_that_fell_back_takes_nothing_down(world: World) -> None:
+    """Power loss may take the latest transactions: what the node has beyond them is read again first."""
+    first, second = port(HOST, "p", 1), port(HOST, "q", 1)
+    world.publish(first)
+    started(world)
+    before = world.disk
+    world.publish(second)
+    world.run()
+    world.disk = before
+    world.start()
+    assert world.node.resources == expected(first, second)
+    world.run()
+    assert world.node.resources == expected(first, second)
+    assert world.core.is_caught_up()
+
+
 def test_a_lost_report_is_told_again(world: World) -> None:
     """Until Kafka has it, it is told again, with a growing wait, and after a restart."""
     started(world)
@@ -932,6 +960,20 @@ def test_a_log_that_has_lost_everything_is_no_order(world: World) -> None:
     world.publish(again)
     world.run()
     assert world.node.resources == expected(put, again)
+
+
+def test_a_log_that_has_lost_everything_is_no_order_after_a_restart(world: World) -> None:
+    """The agent ends before the resync has: its next life reads on as warily."""
+    put = port(HOST, "p", 1)
+    world.publish(put)
+    started(world)
+    world.stop()
+    world.logs.clear()
+    world.disk = msgspec.structs.replace(
+        world.disk, streams={host(): StreamState(Placement("host-a", 0), None, swept=True)}
+    )
+    started(world)
+    assert world.node.resources == expected(put)
 
 
 def test_another_cluster_under_the_same_name_is_a_resync(world: World) -> None:
