@@ -129,22 +129,22 @@ class Hands:
 
     def _precopy(self, tasks: Sequence[Task]) -> Outcomes:
         pairs = _typed(tasks, steps.Precopy)
-        old = self._read_old(pairs)
+        # A slot that is still being filled itself gets its seal behind the noted end.
+        old = self._read_old(pairs, self._slots.ends(action.old for _, action in pairs))
         outcomes: Outcomes = {move.id: steps.Precopied() for move, _ in pairs}
         outcomes.update(self._copy(pairs, old, {}))
         outcomes.update(self._bring_vpcs(pairs, old))
         return outcomes
 
     def _read_old(
-        self, pairs: Sequence[_Copying], ends: Mapping[Address, int] | None = None
+        self, pairs: Sequence[_Copying], ends: Mapping[Address, int]
     ) -> dict[Scope, History]:
-        """Read the old slots to the spans' ends, or further to `ends`, each stream from its start."""
+        """Read the old slots to the spans' ends, and on to `ends`, each stream from its start."""
         reaches = []
         for move, action in pairs:
             starts = {part.id: part.old.start for part in move.parts}
-            there = ends[action.old] if ends is not None else 0
             reaches += [
-                Reach(action.old, _scope(span), starts[span.id], max(span.end, there))
+                Reach(action.old, _scope(span), starts[span.id], max(span.end, ends[action.old]))
                 for span in action.spans
             ]
         return self._sources.read(reaches)

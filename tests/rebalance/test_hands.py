@@ -7,7 +7,16 @@ from typing import cast
 
 from southbound.directory.directory import Directory
 from southbound.partitioning import steps
-from southbound.partitioning.handover import Kind, Move, Part, Step, advance, claim, plan_move
+from southbound.partitioning.handover import (
+    Kind,
+    Move,
+    Part,
+    Step,
+    advance,
+    claim,
+    next_action,
+    plan_move,
+)
 from southbound.partitioning.placement import Address, Placement
 from southbound.rebalance.announcing import Announcer
 from southbound.rebalance.copying import Record
@@ -15,8 +24,9 @@ from southbound.rebalance.hands import Hands
 from southbound.rebalance.seeding import Seeder
 from southbound.rebalance.slots import Slots, Written
 from southbound.resources import Op, ResourceKey, host_scope
+from southbound.wire.control import Seal, encode_control
 from southbound.wire.envelope import EMPTY_SPEC, Envelope, decode, encode
-from southbound.wire.keys import encode_key
+from southbound.wire.keys import encode_key, seal_key
 
 HOST = host_scope("h1")
 KEY = encode_key(ResourceKey(HOST, "router", "r0"))
@@ -110,3 +120,16 @@ def test_a_delta_goes_on_to_the_present_end() -> None:
     later record, which stands behind the end that was noted and was accepted by nobody.
     """
     assert _delta(MemorySlots(old=[None, None, _written(2)], new=[]), 2) == [2]
+
+
+def test_a_slot_that_is_sealed_behind_the_noted_end_is_copied_from() -> None:
+    """A move may be reserved while the one before it is still filling the slot: it goes on after that."""
+    seal = Written(OLD, seal_key(HOST, 2), encode_control(Seal(2)))
+    slots = MemorySlots(old=[_written(1), seal], new=[])
+    part = Part(
+        cls="host", id="h1", epoch=2, old=Placement("a", 0, 2), new=Placement("b", 0), fence="c1"
+    )
+    move = claim(plan_move("p", "0", Kind.MOVE, (OLD, NEW), [part]), "x")
+    move = advance(move, steps.Reserved(s0=0, p1=1))
+    assert _hands(slots).perform([(move, next_action(move))]) == {move.id: steps.Precopied()}
+    assert len(slots.logs[NEW]) == 1
