@@ -10,9 +10,11 @@ PYTEST_ARGS ?=
 # Tests mostly wait for servers: two processes, each with servers of its own, and whole files to each.
 PYTEST_WORKERS ?= 2
 BENCH_ARGS  ?=
+# Where the fault matrix writes down what it did and saw.
+FAULTS_RECORD ?= var/reliability/faults.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka demo test test-fast lint format lock clean
+.PHONY: help setup kafka demo test test-fast faults lint format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +41,10 @@ test: kafka ## all tests, against real Kafka and Redis
 
 test-fast: setup ## the tests that need no servers
 	@$(BIN)/python -m pytest -m 'not live' $(PYTEST_ARGS)
+
+faults: kafka ## the fault matrix: every failpoint, and servers, links, disks and clocks that go wrong
+	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --faults --session-timeout 2400 \
+		--faults-record $(FAULTS_RECORD) tests/faults $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy --strict, import layers
 	@failed=0; for check in 'ruff check .' 'ruff format --check .' mypy 'lint-imports --no-logo'; do \

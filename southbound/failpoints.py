@@ -31,7 +31,7 @@ from southbound.errors import ConfigError, EdgeError, Fault
 
 VARIABLE = "SOUTHBOUND_FAILPOINTS"
 
-_STEPS: Mapping[str, str] = {
+STEPS: Mapping[str, str] = {
     "store": "the records of moves in the ledger",
     "reserve": "slots for what moves",
     "precopy": "what stood in the old slots",
@@ -75,7 +75,7 @@ POINTS: Mapping[str, str] = MappingProxyType(
         # Executor of plans.
         **{
             f"executor.{step}.{side}": f"{side}: {what}"
-            for step, what in _STEPS.items()
+            for step, what in STEPS.items()
             for side in ("before", "after")
         },
         # Directory.

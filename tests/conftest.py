@@ -21,6 +21,13 @@ hypothesis.settings.register_profile("southbound", deadline=None, print_blob=Tru
 hypothesis.settings.load_profile("southbound")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the options of the fault matrix (tests/faults), which only this file may name."""
+    group = parser.getgroup("faults")
+    group.addoption("--faults", action="store_true", help="run the whole fault matrix")
+    group.addoption("--faults-record", metavar="FILE", help="write the cells' verdicts as JSON")
+
+
 @pytest.fixture
 def unique() -> Callable[[str], str]:
     """Return a function that makes ids nobody else has: `unique("host")` is like `host-3f9c01ab-0`.

@@ -1,0 +1,275 @@
+"""What cells are played on: a fleet with agents, publishers and movers in processes of their own.
+
+The rule: who judges knows what was accepted and nothing of how it was carried. A node's tree must
+end with the highest accepted revision of everything; on the way no revision that a node is asked to
+apply may fall, nothing foreign may come, and what stands must not be taken down.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from southbound.errors import EdgeError
+from southbound.failpoints import VARIABLE
+from southbound.local.ports import free_ports
+from southbound.nca.appliers.file import read_tree
+from southbound.partitioning.topology import Topology
+from southbound.resources import ResourceKey, Scope, ScopeClass, host_scope
+from southbound.tracker.client import TrackerClient
+from southbound.wire.keys import decode_key
+from tests.faults.child import Applied
+from tests.live.directory_kit import DirectoryKit, eventually
+from tests.live.shards_kit import Shards
+
+ROOT = Path(__file__).resolve().parents[2]
+_ENOUGH_S = 60.0
+
+
+class Child:
+    """A process of `tests.faults.child`, or another command; its words are read as they come."""
+
+    def __init__(self, *words: str, armed: str = "", command: Sequence[str] = ()) -> None:
+        program = [*command] or [sys.executable, "-m", "tests.faults.child"]
+        self._process = subprocess.Popen(
+            [*program, *words],
+            cwd=ROOT,
+            env={**os.environ, VARIABLE: armed},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+        self.cried: list[str] = []
+        self._readers = [
+            threading.Thread(target=_read, args=(stream, lines), daemon=True)
+            for stream, lines in (
+                (self._process.stdout, self.said),
+                (self._process.stderr, self.cried),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it, if it has not ended; its words are complete then."""
+        self._process.kill()
+        self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; return how it ended."""
+        code = self._process.wait(_ENOUGH_S)
+        for reader, stream in zip(
+            self._readers, (self._process.stdout, self._process.stderr), strict=True
+        ):
+            reader.join(_ENOUGH_S)
+            assert stream is not None
+            stream.close()
+        return code
+
+    def dies_at(self, name: str) -> None:
+        """Wait until it has died at a failpoint, and there only."""
+        code = self.wait()
+        cried = "".join(self.cried)
+        assert code == -signal.SIGKILL, (code, cried[-2000:])
+        assert f"failpoint {name}\n" in cried, cried[-2000:]
+
+    def ends_well(self) -> None:
+        """Wait until it has ended in order."""
+        assert self.wait() == 0, "".join(self.cried)[-2000:]
+
+
+def _read(stream: Iterable[str], lines: list[str]) -> None:
+    # Not `list(stream)`: whoever looks meanwhile sees what has come.
+    lines.extend(line for line in stream)
+
+
+class Host:
+    """One host whose agent is a process of its own, which dies and is started again."""
+
+    def __init__(self, stage: Stage, id: str) -> None:
+        self.id = id
+        self.folder = stage.path / id
+        self.folder.mkdir()
+        self._stage = stage
+
+    def agent(self, armed: str = "") -> Child:
+        """Start its agent."""
+        return Child("agent", self.id, str(self.folder), self._stage.redis_url, armed=armed)
+
+    def tree(self) -> dict[ResourceKey, int]:
+        """Return the revisions that a reader of its tree finds now."""
+        files = self.folder / "files"
+        if not files.is_dir():
+            return {}
+        return {key: revision for key, (revision, _) in read_tree(files).items()}
+
+    def plans(self) -> list[Applied]:
+        """Return everything that its applier was asked for, over all of its agent's lives."""
+        log = self.folder / "plans"
+        lines = log.read_bytes().splitlines() if log.exists() else []
+        return [msgspec.json.decode(line, type=Applied) for line in lines]
+
+    def is_whole(self) -> bool:
+        """Tell whether no changeset stands half: of two resources that change together, one alone."""
+        mine: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for key, revision in self.tree().items():
+            mine[key.kind][key.id] = revision
+        return all(one.get("one") == one.get("two") for one in mine.values() if "one" in one)
+
+    def faults(self) -> list[str]:
+        """Return what it was asked for and should not have been."""
+        found = []
+        highest: dict[str, int] = {}
+        for plan in self.plans():
+            told = {key for key, _, _ in plan.changes}
+            for key, revision, op in plan.changes:
+                scope = decode_key(key.encode()).scope
+                if scope.cls is ScopeClass.HOST and scope.id != self.id:
+                    found.append(f"{key!r} is foreign")
+                if op != 0:
+                    found.append(f"{key!r} was deleted")
+                if revision < highest.get(key, 0):
+                    found.append(f"{key!r} fell from {highest[key]} to {revision}")
+                highest[key] = max(revision, highest.get(key, 0))
+            for scope_name in plan.complete:
+                gone = {
+                    key
+                    for key in highest
+                    if str(decode_key(key.encode()).scope) == scope_name and key not in told
+                }
+                if gone:
+                    found.append(f"{min(gone)!r} was taken down")
+        return found
+
+
+class Stage:
+    """A topology with its fleet, two publishers that can be kept busy, and everything accepted."""
+
+    def __init__(self, kit: DirectoryKit, topology: Topology, path: Path) -> None:
+        mark = uuid.uuid4().hex[:8]
+        numbers = itertools.count()
+        self.path = path
+        self.redis_url = kit.redis_url
+        self.shards = Shards(kit, topology, lambda noun: f"{noun}-{mark}-{next(numbers)}", path)
+        self._spare: defaultdict[str, list[str]] = defaultdict(list)
+        self.busy = [self.shards.publisher() for _ in range(2)]
+
+    def close(self) -> None:
+        """Stop everything."""
+        self.shards.close()
+
+    def host(self, cluster: str = "c1") -> Host:
+        """Return a new host of a cluster."""
+        return Host(self, self.host_id(cluster))
+
+    def host_id(self, cluster: str = "c1") -> str:
+        """Return the id of a new host of a cluster."""
+        if not self._spare[cluster]:
+            self._spare[cluster] = self.shards.hosts(12, cluster)
+        return self._spare[cluster].pop()
+
+    def traffic(self, *scopes: Scope) -> AbstractContextManager[None]:
+        """Publish into scopes while the block runs."""
+        return self.shards.traffic(scopes, self.busy)
+
+    def tracker(self, folder: Path) -> tuple[TrackerClient, Callable[[str], Child]]:
+        """Return a client of a tracker, and what starts it, armed so."""
+        port = free_ports(1)[0]
+        words = ("tracker", "run", "--listen", f"127.0.0.1:{port}", "--state-dir", str(folder))
+        command = (
+            sys.executable, "-m", "southbound.cli", "--redis", self.redis_url, *words,
+            "--log-level", "error",
+        )  # fmt: skip
+
+        def start(armed: str) -> Child:
+            return Child(command=command, armed=armed)
+
+        return TrackerClient(f"http://127.0.0.1:{port}"), start
+
+    def is_answering(self, client: TrackerClient) -> bool:
+        """Tell whether a tracker answers."""
+        try:
+            client.changesets(limit=1)
+        except EdgeError:
+            return False
+        return True
+
+    @property
+    def accepted(self) -> int:
+        """How many revisions were accepted in all."""
+        return sum(self.shards.history.accepted.values())
+
+    def has(self, host: Host, wanted: Mapping[ResourceKey, int], within_s: float = 30.0) -> None:
+        """Wait until a host has at least these revisions."""
+
+        def lacking() -> dict[ResourceKey, tuple[int, int]]:
+            tree = host.tree()
+            return {
+                key: (tree.get(key, 0), revision)
+                for key, revision in wanted.items()
+                if tree.get(key, 0) < revision
+            }
+
+        eventually(
+            lambda: not lacking(), within_s=within_s, saying=lambda: f"{host.id}: {lacking()}"
+        )
+
+    def check(self, host: Host) -> int:
+        """Judge a host whose agent runs; return how many accepted revisions that was about."""
+        history = self.shards.history
+        assert not history.failures, history.failures[:3]
+        wanted = history.wanted({host_scope(host.id)})
+        assert wanted, "nothing was published"
+        self.has(host, wanted)
+        assert host.faults() == []
+        assert {key.scope for key in host.tree()} == {host_scope(host.id)}
+        return sum(wanted.values())
+
+
+def accepted_in(lines: Sequence[str]) -> dict[str, set[int]]:
+    """Return the revisions of each host that a publishing child was told to be accepted."""
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for line in lines:
+        if match := re.fullmatch(r"(\S+) (\d+)\n", line):
+            found[match[1]].add(int(match[2]))
+    return found
