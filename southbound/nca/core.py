@@ -88,9 +88,13 @@ class AgentCore:
             self._where.deadline_s(),
             self._books.deadline_s(),
             self._draft.deadline_s(),
-            self._inventories.due_s if self._may_tell_all() else None,
         )
-        return min((at_s for at_s in times if at_s is not None), default=None)
+        soonest_s = min((at_s for at_s in times if at_s is not None), default=None)
+        # Whether an inventory may be told is seldom asked: it is seldom the next thing to be due.
+        due_s = self._inventories.due_s
+        if due_s is None or (soonest_s is not None and soonest_s <= due_s):
+            return soonest_s
+        return due_s if self._may_tell_all() else soonest_s
 
     @property
     def cluster(self) -> str | None:
@@ -274,9 +278,10 @@ class AgentCore:
         if self._reading.resynced:
             self._reading.resynced = False
             self._inventories.hasten(now.s)
-        cluster = self._where.cluster
-        if cluster is None or not self._inventories.is_due(now.s) or not self._may_tell_all():
+        if not self._inventories.is_due(now.s) or not self._may_tell_all():
             return []
+        cluster = self._where.cluster
+        assert cluster is not None
         self._counters.inventories += 1
         return self._inventories.take(self._desired.inventory, cluster, now)
 

@@ -64,14 +64,7 @@ class Whereabouts:
     @property
     def cluster(self) -> str | None:
         """The cluster that the host is placed in, as far as that is known."""
-        stream = self.host_stream
-        topology = self._reading.topology
-        if stream is None or topology is None:
-            return None
-        try:
-            return topology.pool(stream.placement.pool).cluster
-        except PlanError:
-            return None
+        return _cluster_of(self.host_stream)
 
     @property
     def unresolved(self) -> int:
@@ -176,14 +169,11 @@ class Whereabouts:
     # Following and leaving.
 
     def _is_followed(self, vpc: str, cluster: str) -> bool:
-        return self._cluster_of(self._positions.get(vpc_scope(vpc))) == cluster
-
-    def _cluster_of(self, stream: Stream | None) -> str | None:
-        return None if stream is None or stream.address is None else stream.address.cluster
+        return _cluster_of(self._positions.get(vpc_scope(vpc))) == cluster
 
     def _follow(self, scope: Scope, replica: Placement, cluster: str) -> None:
         stream = self._positions.get(scope)
-        before = self._cluster_of(stream)
+        before = _cluster_of(stream)
         if before is not None:
             self.announcements.append(OwedPresence(before, scope.id, present=False))
         if stream is None:
@@ -203,6 +193,11 @@ class Whereabouts:
         self._reading.holding.abandon(scope)
         self._draft.stream(scope)
         self._desired.remove(list(self._desired.of_scope(scope)))
-        cluster = self._cluster_of(stream)
+        cluster = _cluster_of(stream)
         if cluster is not None:
             self.announcements.append(OwedPresence(cluster, vpc, present=False))
+
+
+def _cluster_of(stream: Stream | None) -> str | None:
+    """Return the cluster in which a stream is read, or None when it is not known."""
+    return None if stream is None or stream.address is None else stream.address.cluster
