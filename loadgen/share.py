@@ -23,7 +23,7 @@ _LOOKED_UP = 20_000
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is told at first. `ports`: how many of each host's VMs have a port in this run."""
+    """What a worker is told at first: the directory's address, the fleet, and which clusters are its."""
 
     redis_url: str
     shape: FleetShape
@@ -78,6 +78,15 @@ def placed_hosts(
                 found[pool.id].append((topic * pool.partitions + partition) << 32 | ids[id])
         say(f"looking hosts up: {hosts.stop:,} of {fleet.hosts:,}")
     return [_placed(topology, pool, packed) for pool, packed in found.items()]
+
+
+def only(placed: Placed, chosen: Callable[[int], bool]) -> Placed:
+    """Return the same with some of its hosts, by their indices in the fleet."""
+    kept = [at for at, i in enumerate(placed.hosts) if chosen(i)]
+    return placed._replace(
+        hosts=array("I", [placed.hosts[at] for at in kept]),
+        slots=array("I", [placed.slots[at] for at in kept]),
+    )
 
 
 def _placed(topology: Topology, pool: str, packed: list[int]) -> Placed:

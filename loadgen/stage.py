@@ -127,10 +127,14 @@ class StageSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSettings:
-    """Where a stage is kept, and how large it is. `fresh`: what the folder holds is removed first."""
+    """Where a stage is kept, and how large it is. `fresh`: what the folder holds is removed first.
+
+    `fleet`: what the hosts on it are made from, in words; another fleet's records must not lie there.
+    """
 
     folder: Path
     size: StageSize
+    fleet: str = ""
     fresh: bool = False
     broker: BrokerSettings = field(default_factory=lambda: BROKER)
 
@@ -139,6 +143,7 @@ class _Book(msgspec.Struct, frozen=True, kw_only=True):
     """What a folder holds. `revision`: the highest that was ever handed out."""
 
     size: dict[str, int]
+    fleet: str = ""
     revision: int = 0
     format: int = _FORMAT
 
@@ -154,23 +159,25 @@ class Keeper:
         """Where it is written."""
         return self.folder / _FILE
 
-    def claim(self, size: StageSize) -> bool:
+    def claim(self, size: StageSize, fleet: str) -> bool:
         """Write the folder down as one of this size; return whether it was one already.
 
-        Raises `ConfigError` when it holds a stage of another size, or something unreadable.
+        Raises `ConfigError` when it holds a stage of another size or fleet, or something unreadable.
         """
         found = self._read()
+        wanted = _Book(size=_plain(size), fleet=fleet)
         if found is None:
-            self._write(_Book(size=_plain(size)))
+            self._write(wanted)
             return False
-        if found.size != _plain(size):
+        there, here = _facts(found), _facts(wanted)
+        if there != here:
             faults = [
-                Fault(f"{self.file}: {name}", there, f"this run wants {_plain(size).get(name)}")
-                for name, there in found.size.items()
-                if _plain(size).get(name) != there
+                Fault(f"{self.file}: {name}", value, f"this run wants {here.get(name)}")
+                for name, value in there.items()
+                if here.get(name) != value
             ]
             raise ConfigError(
-                "the folder holds clusters of another size: name another with --state-dir, or "
+                "the folder holds clusters of another size or fleet: name another with --state-dir, or "
                 "--fresh to make it anew",
                 faults,
             )
@@ -209,6 +216,10 @@ class Keeper:
         write_whole(self.file, msgspec.json.format(msgspec.json.encode(book)) + b"\n")
 
 
+def _facts(book: _Book) -> dict[str, int | str]:
+    return {**book.size, "fleet": book.fleet}
+
+
 def _plain(size: StageSize) -> dict[str, int]:
     found: dict[str, int] = msgspec.to_builtins(size)
     return found
@@ -230,7 +241,7 @@ def kept_stage(settings: StageSettings, progress: Progress) -> Iterator[Stage]:
     if settings.fresh:
         fleet.down(wipe=True, progress=progress)
         keeper.forget()
-    is_old = keeper.claim(settings.size)
+    is_old = keeper.claim(settings.size, settings.fleet)
     progress(f"{'reusing' if is_old else 'making'} {settings.size} in {settings.folder}")
     with _terminable():
         try:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from loadgen.coordination.messages import Answer, Beat, Card, Names, Order, pack, unpack
 from southbound.edge.redis import RedisLink
-from southbound.errors import EdgeError
+from southbound.errors import ConfigError, EdgeError, Fault
 
 Told = TypeVar("Told", Order, Answer)
 
@@ -127,6 +127,22 @@ class Board:
     def answers(self, run: str, since: str, wait_s: float) -> tuple[list[Answer], str]:
         """Return answers behind a place, and the place behind them; waits for the first."""
         return self._read(self._names.answers(run), Answer, since, wait_s)
+
+    def take_revisions(self, shape: str, count: int) -> int:
+        """Hand out revisions of a fleet of this shape that nobody had; return the first.
+
+        Raises `ConfigError` when the team has filled a fleet of another shape: its records would be
+        taken for this one's.
+        """
+        name = self._names.fleet
+        self._link.call("HSETNX", name, "shape", shape)
+        there = _text(self._link.call("HGET", name, "shape"))
+        if there != shape:
+            fault = Fault("fleet", shape, f"this team's is {there}")
+            raise ConfigError("a team works on one fleet: name another team and clusters", [fault])
+        # Sent twice, it only skips some.
+        highest = int(self._link.call("HINCRBY", name, "revision", count))
+        return highest - count + 1
 
     def time_us(self) -> int:
         """Return the time by the server's clock, in microseconds since 1970."""

@@ -8,6 +8,7 @@ asking or telling twice, after a broken connection, changes nothing: orders and 
     {sblg}:<team>:lease:<worker>    string its beat: what it does; it expires
     {sblg}:<team>:orders:<worker>   stream orders
     {sblg}:<team>:answers:<run>     stream answers of all workers
+    {sblg}:<team>:fleet             hash   shape (of the fleet that was filled), revision (the highest)
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class Names(NamedTuple):
     def orders(self, worker: str) -> str:
         """What a worker is told to do."""
         return f"{PREFIX}{self.team}:orders:{worker}"
+
+    @property
+    def fleet(self) -> str:
+        """Which fleet the team works on."""
+        return f"{PREFIX}{self.team}:fleet"
 
     def answers(self, run: str) -> str:
         """What became of the orders of a run."""
