@@ -6,7 +6,7 @@ answers (`tests/loadgen` compares `refs_of` with `southbound.resources.reference
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from southbound.resources import KINDS, PORT, RANK_UNKNOWN_KIND, ScopeClass, vpc_of_port
@@ -69,27 +69,20 @@ def facts_of(suffix: bytes) -> KindFacts:
 
 
 def refs_of(facts: KindFacts, spec: Mapping[str, Any], *, of_host: bool) -> tuple[Ref, ...]:
-    """Return what must stand before a resource with this spec can.
+    """Return what must stand before a resource with this spec, decoded from msgpack, can.
 
     `of_host`: it is in a host's scope, else in a VPC's.
     """
     vpc = vpc_of_port(spec) or "" if of_host else ""
     found: list[Ref] = []
     for field, kind, many, item, in_vpc in facts.fields:
-        if in_vpc and of_host and not vpc:
-            continue
         value = spec.get(field)
+        if value is None or (in_vpc and of_host and not vpc):
+            continue
         where = vpc if in_vpc else ""
-        if type(value) is str:
-            if value:
-                found.append((where, (kind + value).encode()))
-        elif value is not None:
-            found += [(where, (kind + id).encode()) for id in _ids(value, item, many=many)]
+        for one in value if many and type(value) is list else (value,):
+            # Decoded msgpack has no other mappings than dictionaries, and no other lists.
+            id = one.get(item) if type(one) is dict else one
+            if type(id) is str and id:
+                found.append((where, (kind + id).encode()))
     return tuple(found)
-
-
-def _ids(value: object, item: str, *, many: bool) -> Iterator[str]:
-    for one in value if many and isinstance(value, list | tuple) else (value,):
-        named = one.get(item) if isinstance(one, Mapping) else one
-        if isinstance(named, str) and named:
-            yield named

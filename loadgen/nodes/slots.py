@@ -141,15 +141,6 @@ class Slot:
             self._end(now_us)
         return outcome
 
-    def reached(self, offset: int, now_us: int) -> None:
-        """Note that everything before `offset` was read, where no record's own offset tells."""
-        self.high = max(self.high, offset)
-        for stream in list(self._apart or ()):
-            if not _is_unmarked(stream):
-                stream.next = max(stream.next, offset)
-        if offset >= self._end_at:
-            self._end(now_us)
-
     def _feed_each(
         self, prefix: bytes, offset: int, key: bytes, value: bytes | None, now_us: int
     ) -> Outcome:

@@ -390,9 +390,11 @@ class Stream:
     def _place(self, suffix: bytes, entry: int, waiter: Parked, now_us: int) -> bool:
         """Let a resource stand if all that it names is there; else park it."""
         missing: list[Ref] = []
+        table, last = self.entries, ""
         for ref in waiter.refs:
             vpc, wanted = ref
-            table = self._table(vpc).entries if vpc else self.entries
+            if vpc != last:
+                table, last = self._table(vpc).entries if vpc else self.entries, vpc
             if table.get(wanted, DELETE) & ABSENT:
                 missing.append(ref)
         if missing:
