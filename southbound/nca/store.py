@@ -4,14 +4,20 @@ The rule: resources, positions and debts change together or not at all. A file o
 migrated, one of a newer version is refused (its agent knew things that this one does not), and one
 that is broken is moved aside: the agent then starts from nothing and reads a snapshot, while the node
 keeps what it has.
+
+What is loaded is what was committed, whatever the disk did to it meanwhile: SQLite looks after its
+pages, and each row carries a sum of its own, since one bit of a revision or a position would pass for
+another one, and changes would be dropped or passed by for ever.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -53,15 +59,30 @@ MIGRATIONS: tuple[str, ...] = (
         at_us INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL
     );
     """,
+    """
+    ALTER TABLE facts ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE clusters ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE resources ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE streams ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE owed ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+    UPDATE facts SET sum = row_sum(name, value);
+    UPDATE clusters SET sum = row_sum(id, kafka_id);
+    UPDATE resources SET sum = row_sum(key, revision, op, status, changeset, detail, spec);
+    UPDATE streams SET sum = row_sum(scope, placement, next, swept);
+    UPDATE owed SET sum = row_sum(seq, debt);
+    """,
 )
-"""Script `i` brings a file of version `i` to version `i + 1`."""
+"""Script `i` brings a file of version `i` to version `i + 1`. `row_sum` is `_sum`."""
 
 _ERROR = sqlite3.SQLITE_ERROR
 _PROGRESS_STEP_US = 60_000_000
 
+Row = tuple[object, ...]
+
 _debts = msgspec.msgpack.Decoder(OwedReport | OwedPresence)
 _topologies = msgspec.json.Decoder(Topology)
 _encoder = msgspec.msgpack.Encoder()
+_VERSION = "version"
 
 
 class BrokenStore(SouthboundError):
@@ -160,6 +181,7 @@ class Store:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
+            _check_version(connection, version, self.path)
             raise ConfigError(
                 "the state was written by a newer agent",
                 [
@@ -177,34 +199,38 @@ class Store:
             # A file that is being made has nothing to lose yet.
             connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = WAL")
+        _check_pages(connection, self.path)
         if version < len(MIGRATIONS):
             self._migrate(connection, version)
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute("PRAGMA cache_size = -256")
 
     def _migrate(self, connection: sqlite3.Connection, version: int) -> None:
+        connection.create_function("row_sum", -1, lambda *row: _sum(row), deterministic=True)
         connection.execute("BEGIN IMMEDIATE")
         for statement in ";".join(MIGRATIONS[version:]).split(";"):
             connection.execute(statement)
-        connection.execute("INSERT OR IGNORE INTO facts VALUES ('host', ?)", (self._host.encode(),))
+        if version == 0:
+            _put_fact(connection, "host", self._host.encode())
+        _put_fact(connection, _VERSION, len(MIGRATIONS))
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("COMMIT")
 
     def _load(self, connection: sqlite3.Connection) -> State:
-        facts = dict(connection.execute("SELECT name, value FROM facts"))
-        self._check_host(facts.get("host"))
         try:
+            facts = dict(_checked(connection, "SELECT name, value, sum FROM facts"))
+            self._check_host(facts.get("host"))
             topology = facts.get("topology")
             self._progress_us = int(facts.get("progress_us", 0))
             return State(
                 topology=None if topology is None else _topologies.decode(topology),
                 progress_us=self._progress_us,
-                kafka_ids=dict(connection.execute("SELECT id, kafka_id FROM clusters")),
+                kafka_ids=dict(_checked(connection, "SELECT id, kafka_id, sum FROM clusters")),
                 entries=dict(_entries(connection)),
                 streams=dict(_streams(connection)),
                 owed=dict(_owed(connection)),
             )
-        except (WireError, msgspec.MsgspecError, ValueError, TypeError) as error:
+        except (WireError, msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             raise BrokenStore(f"{self.path}: {error}") from error
 
     def _check_host(self, host: object) -> None:
@@ -225,8 +251,8 @@ class Store:
             _write_streams(connection, transaction.streams)
         if transaction.owed:
             connection.executemany(
-                "INSERT OR REPLACE INTO owed VALUES (?, ?)",
-                [(seq, _encoder.encode(debt)) for seq, debt in transaction.owed.items()],
+                "INSERT OR REPLACE INTO owed VALUES (?, ?, ?)",
+                [_summed((seq, _encoder.encode(debt))) for seq, debt in transaction.owed.items()],
             )
         if transaction.settled:
             connection.executemany(
@@ -248,7 +274,8 @@ class Store:
             _put_fact(connection, "topology", msgspec.json.encode(transaction.topology))
         if transaction.kafka_ids:
             connection.executemany(
-                "INSERT OR REPLACE INTO clusters VALUES (?, ?)", transaction.kafka_ids.items()
+                "INSERT OR REPLACE INTO clusters VALUES (?, ?, ?)",
+                map(_summed, transaction.kafka_ids.items()),
             )
 
     def _write_quarantine(
@@ -281,21 +308,56 @@ def _disk_errors(doing: str, path: Path) -> Iterator[None]:
 
 
 def _put_fact(connection: sqlite3.Connection, name: str, value: object) -> None:
-    connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+    connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?)", _summed((name, value)))
+
+
+def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `BrokenStore` when a page is not as SQLite leaves it: rows could be missing."""
+    found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        raise BrokenStore(f"{path}: {found}")
+
+
+def _check_version(connection: sqlite3.Connection, version: int, path: Path) -> None:
+    """Raise `BrokenStore` unless a row says, too, that the file is of that newer version."""
+    told = dict(_checked(connection, "SELECT name, value, sum FROM facts")).get(_VERSION)
+    if told != version:
+        raise BrokenStore(f"{path}: version {version} in its head, {told} in its facts")
+
+
+# Sums of rows.
+
+
+def _sum(row: Row) -> int:
+    return zlib.crc32(_encoder.encode(row))
+
+
+def _summed(row: Row) -> Row:
+    return (*row, _sum(row))
+
+
+def _checked(connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a query, whose last column is their sum, without it. Raises `BrokenStore`."""
+    for *row, told in connection.execute(query):
+        found = tuple(row)
+        if _sum(found) != told:
+            raise BrokenStore(f"a row does not match its sum: {found!r:.200}")
+        yield found
 
 
 def _entries(connection: sqlite3.Connection) -> Iterator[tuple[ResourceKey, Entry]]:
-    rows = connection.execute(
-        "SELECT key, revision, op, spec, changeset, status, detail FROM resources"
+    rows = _checked(
+        connection,
+        "SELECT key, revision, op, status, changeset, detail, spec, sum FROM resources",
     )
-    for key, revision, op, spec, changeset, status, detail in rows:
+    for key, revision, op, status, changeset, detail, spec in rows:
         entry = Entry(revision, Op(op), spec, changeset, Status(status), detail)
         yield decode_key(key), entry
 
 
 def _streams(connection: sqlite3.Connection) -> Iterator[tuple[Scope, StreamState]]:
-    for scope, placement, next_, swept in connection.execute(
-        "SELECT scope, placement, next, swept FROM streams"
+    for scope, placement, next_, swept in _checked(
+        connection, "SELECT scope, placement, next, swept, sum FROM streams"
     ):
         yield (
             parse_scope_text(scope),
@@ -304,7 +366,7 @@ def _streams(connection: sqlite3.Connection) -> Iterator[tuple[Scope, StreamStat
 
 
 def _owed(connection: sqlite3.Connection) -> Iterator[tuple[int, Owed]]:
-    for seq, debt in connection.execute("SELECT seq, debt FROM owed ORDER BY seq"):
+    for seq, debt in _checked(connection, "SELECT seq, debt, sum FROM owed ORDER BY seq"):
         yield seq, _debts.decode(debt)
 
 
@@ -312,21 +374,23 @@ def _write_entries(
     connection: sqlite3.Connection, entries: dict[ResourceKey, Entry | None]
 ) -> None:
     kept = [
-        (
-            encode_key(key),
-            entry.revision,
-            int(entry.op),
-            int(entry.status),
-            entry.changeset,
-            entry.detail,
-            entry.spec,
+        _summed(
+            (
+                encode_key(key),
+                entry.revision,
+                int(entry.op),
+                int(entry.status),
+                entry.changeset,
+                entry.detail,
+                entry.spec,
+            )
         )
         for key, entry in entries.items()
         if entry is not None
     ]
     if kept:
         connection.executemany(
-            "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?, ?)", kept
+            "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?, ?, ?)", kept
         )
     gone = [(encode_key(key),) for key, entry in entries.items() if entry is None]
     if gone:
@@ -341,6 +405,6 @@ def _write_streams(
             connection.execute("DELETE FROM streams WHERE scope = ?", (scope_text(scope),))
         else:
             connection.execute(
-                "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?)",
-                (scope_text(scope), state.placement.row(), state.next, int(state.swept)),
+                "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?)",
+                _summed((scope_text(scope), state.placement.row(), state.next, int(state.swept))),
             )

@@ -183,6 +183,7 @@ def test_a_newer_version_is_refused(tmp_path: Path) -> None:
     """An agent that does not know what a newer one wrote must not change it."""
     opened(tmp_path).close()
     connection = sqlite3.connect(tmp_path / store_module.FILE)
+    store_module._put_fact(connection, "version", 99)
     connection.execute("PRAGMA user_version = 99")
     connection.commit()
     connection.close()
@@ -281,3 +282,47 @@ def test_a_kill_leaves_whole_transactions(tmp_path: Path, committed: int) -> Non
     assert stream.next >= committed
     assert {entry.revision for entry in state.entries.values()} == {stream.next}
     assert len(state.entries) == 5
+
+
+def test_a_file_of_the_first_version_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows get their sums, and are what they were."""
+    store = opened(tmp_path)
+    store.commit(Transaction(entries={KEY: ENTRY}, streams={host_scope("h"): STREAM}))
+    store.close()
+    before = reloaded(tmp_path)
+    connection = sqlite3.connect(tmp_path / store_module.FILE)
+    for table in ("facts", "clusters", "resources", "streams", "owed"):
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN sum")
+    connection.execute("DELETE FROM facts WHERE name = 'version'")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    assert reloaded(tmp_path) == before
+    assert reloaded(tmp_path) == before
+
+
+@pytest.mark.parametrize("change", ["revision = revision + 1", "spec = x'c0'", "detail = 'other'"])
+def test_a_row_that_is_not_what_was_written_is_a_broken_file(tmp_path: Path, change: str) -> None:
+    """SQLite's pages may be in order all the same."""
+    store = opened(tmp_path)
+    store.commit(Transaction(entries={KEY: ENTRY}))
+    store.close()
+    connection = sqlite3.connect(tmp_path / store_module.FILE)
+    connection.execute(f"UPDATE resources SET {change}")
+    connection.commit()
+    connection.close()
+    with pytest.raises(BrokenStore, match="sum"):
+        Store(tmp_path, "h").open()
+
+
+def test_a_version_that_only_the_head_tells_is_a_broken_file(tmp_path: Path) -> None:
+    """No newer agent has written it: refusing it for ever would help nobody."""
+    opened(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / store_module.FILE)
+    connection.execute("PRAGMA user_version = 66")
+    connection.commit()
+    connection.close()
+    with pytest.raises(BrokenStore, match="66"):
+        Store(tmp_path, "h").open()
