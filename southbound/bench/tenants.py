@@ -65,7 +65,7 @@ def settle(directory: Directory, tenants: Tenants) -> None:
     register(directory, tenants.ids)
     with Publisher(directory, PublisherSettings(client_id="bench-tenants")) as publisher:
         named = dict.fromkeys(tenants.vpc(host) for host in range(tenants.hosts))
-        publisher.publish_many([_network(vpc) for vpc in named]).accepted.result(_TIMEOUT_S)
+        publisher.publish_many([network(vpc) for vpc in named]).accepted.result(_TIMEOUT_S)
         publisher.publish_many(
             [
                 Changeset(f"bench-first-{host}-{port}", (tenants.port(host, port, 1),))
@@ -85,7 +85,8 @@ def register(directory: Directory, ids: Sequence[str]) -> None:
     directory.register_hosts({id_: azs[number % len(azs)] for number, id_ in enumerate(ids)})
 
 
-def _network(vpc: str) -> Changeset:
+def network(vpc: str) -> Changeset:
+    """Return a VPC's first changeset: itself, a subnet, a security group."""
     scope = vpc_scope(vpc)
     return Changeset(
         f"first-{vpc}",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -250,6 +252,45 @@ def tracker(
     )
 
 
+@app.command(cls=Verb)
+def units(
+    ctx: typer.Context,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the document to this file too, for `--units`.")
+    ] = None,
+    scale: Scale = 1.0,
+) -> None:
+    """Unit costs for `plan-capacity`: what a partition, a fetch, a host, a start costs here."""
+    from loadgen.capacity.measured import costs_of
+    from loadgen.capacity.survey import SurveySize, busy, scaled, settings_of, survey
+    from loadgen.capacity.units import result_of
+
+    before = busy()
+    seen = survey(scaled(SurveySize(), scale), say)
+    result = result_of(costs_of(seen), settings_of(seen, before))
+    file = keep(session_of(ctx), result, seen.software)
+    if write is not None:
+        write.write_bytes(file.read_bytes())
+
+
+@app.command(cls=Verb)
+def capacity(
+    ctx: typer.Context,
+    units: Annotated[
+        Path | None,
+        typer.Option(help="Unit costs: a document of `bench units`; else those of the package."),
+    ] = None,
+    scale: Scale = 1.0,
+) -> None:
+    """Three small fleets of growing size: what `plan-capacity` says of them, beside what is measured."""
+    from loadgen.capacity.compare import run_compare
+    from loadgen.capacity.units import read_units, shipped
+
+    costs = read_units(units) if units else shipped()
+    result, versions = run_compare(costs, scale, say)
+    keep(session_of(ctx), result, versions)
+
+
 def _measure(ctx: typer.Context, stage: StageSettings, run: Callable[[Stage], BenchResult]) -> None:
     """Start servers, measure on them, and report before they are stopped."""
     from southbound.bench.stage import staged
@@ -260,14 +301,22 @@ def _measure(ctx: typer.Context, stage: StageSettings, run: Callable[[Stage], Be
 
 def report(session: Session, result: BenchResult, redis_url: str) -> None:
     """Print a result with the machine, and keep it as a file of its own."""
-    from southbound.bench.machine import machine, software
+    from southbound.bench.machine import software
+
+    keep(session, result, software(redis_url, os.environ))
+
+
+def keep(session: Session, result: BenchResult, versions: Mapping[str, str]) -> Path:
+    """Print a result with the machine and the versions of what took part; return its file."""
+    from southbound.bench.machine import machine
     from southbound.bench.result import write_result
 
     at = datetime.now(UTC)
     document = {
         **result.document(),
+        "command": shlex.join(["southbound", *sys.argv[1:]]),
         "machine": machine(),
-        "software": software(redis_url, os.environ),
+        "software": dict(versions),
         "at": at.isoformat(timespec="seconds"),
     }
     file = write_result(document, _RESULTS, at)
@@ -276,6 +325,7 @@ def report(session: Session, result: BenchResult, redis_url: str) -> None:
     else:
         _show(session, document)
     say(f"kept in {file}")
+    return file
 
 
 def _show(session: Session, document: Mapping[str, Any]) -> None:

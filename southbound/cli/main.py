@@ -22,6 +22,7 @@ from southbound.cli import (
     hosts,
     janitor,
     local,
+    plan_capacity,
     publish,
     shards,
     topology,
@@ -62,6 +63,7 @@ app.add_typer(shards.app, name="shards")
 app.add_typer(directory.app, name="directory")
 app.command("doctor", cls=Verb)(doctor.doctor)
 app.command("demo", cls=Verb)(demo.demo)
+app.command("plan-capacity", cls=Verb)(plan_capacity.plan_capacity)
 app.add_typer(bench.app, name="bench")
 
 
