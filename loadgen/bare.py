@@ -12,9 +12,11 @@ import gc
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from loadgen.coordination.seat import Say
+from loadgen.ends import Position, ends_of
+from loadgen.following import READING
 from loadgen.share import Placed, Share, placed_hosts
 from loadgen.stage import directory_settings
 from loadgen.usage import usage
@@ -22,7 +24,6 @@ from loadgen.workloads.fleet import Fleet
 from southbound.bench.publish import BareLoop, Sent, first_of_topics, producers_of_topics
 from southbound.directory import Directory
 from southbound.edge.kafka import Consumer, KafkaException, TopicPartition, edge_error, new_consumer
-from southbound.edge.slots import Place, SlotEnds
 from southbound.errors import EdgeError
 from southbound.partitioning.topology import Cluster, Pool, Topology, topic_name
 from southbound.resources import Changeset
@@ -158,13 +159,6 @@ def _records(changeset: Changeset, sent_us: int) -> list[tuple[bytes, bytes]]:
     ]
 
 
-class Width(NamedTuple):
-    """How many partitions one consumer reads, and its settings."""
-
-    partitions: int
-    config: dict[str, str | int | float | bool]
-
-
 class BareReader:
     """The hand of a worker that reads what `VerifyingHand` does, and only counts."""
 
@@ -172,7 +166,7 @@ class BareReader:
         self._say = say
         self._topology: Topology | None = None
         self._clusters: tuple[str, ...] = ()
-        self._starts: dict[str, dict[Place, int]] = {}
+        self._starts: dict[str, dict[Position, int]] = {}
         self._counted = 0
         self._counting = threading.Lock()
 
@@ -182,15 +176,15 @@ class BareReader:
         with Directory(directory_settings(share.redis_url)) as directory:
             self._topology = directory.topology
         self._clusters = share.clusters
-        return sum(len(self._places(cluster)) for cluster in share.clusters)
+        return sum(len(self._positions(cluster)) for cluster in share.clusters)
 
     def mark(self) -> int:
         """Note where each host partition ends now; return the sum of all ends."""
         self._starts = self._ends()
         return sum(sum(ends.values()) for ends in self._starts.values())
 
-    def read(self, partitions: int, config: dict[str, Any]) -> dict[str, Any]:
-        """Read from the noted ends to the present ones, `partitions` a consumer; return what it took."""
+    def read(self) -> dict[str, Any]:
+        """Read from the noted ends to the present ones, by as wide consumers; return what it took."""
         began_us, began_cpu_s = time.time_ns() // 1_000, time.process_time()
         self._counted = 0
         failed: list[EdgeError] = []
@@ -203,10 +197,11 @@ class BareReader:
                 if ends[cluster][place] > start
             }
             places = list(wanted)
-            for first in range(0, len(places), partitions):
-                some = {place: wanted[place] for place in places[first : first + partitions]}
+            for first in range(0, len(places), READING.partitions_max):
+                those = places[first : first + READING.partitions_max]
+                some = {place: wanted[place] for place in those}
                 assert self._topology is not None
-                given = (self._topology.cluster(cluster), some, config, failed)
+                given = (self._topology.cluster(cluster), some, failed)
                 threads.append(threading.Thread(target=self._read, args=given, daemon=True))
         for thread in threads:
             thread.start()
@@ -233,11 +228,10 @@ class BareReader:
     def _read(
         self,
         cluster: Cluster,
-        wanted: dict[Place, tuple[int, int]],
-        config: dict[str, Any],
+        wanted: dict[Position, tuple[int, int]],
         failed: list[EdgeError],
     ) -> None:
-        consumer = new_consumer(cluster, "loadgen-bare", config)
+        consumer = new_consumer(cluster, "loadgen-bare", READING.client_config())
         try:
             count = _count_to_ends(consumer, wanted)
         except KafkaException as error:
@@ -248,28 +242,26 @@ class BareReader:
         with self._counting:
             self._counted += count
 
-    def _ends(self) -> dict[str, dict[Place, int]]:
+    def _ends(self) -> dict[str, dict[Position, int]]:
         assert self._topology is not None
-        found = {}
-        for cluster in self._clusters:
-            asker = SlotEnds(self._topology.cluster(cluster), "loadgen-bare")
-            found[cluster] = asker.ends(self._places(cluster), _TIMEOUT_S)
-            asker.close()
-        return found
+        return {
+            cluster: ends_of(self._topology.cluster(cluster), self._positions(cluster), _TIMEOUT_S)
+            for cluster in self._clusters
+        }
 
-    def _places(self, cluster: str) -> list[Place]:
+    def _positions(self, cluster: str) -> list[Position]:
         assert self._topology is not None
         return [
-            Place(topic_name(pool.id, topic), partition)
+            (topic_name(pool.id, topic), partition)
             for pool in self._topology.pools_in("host", cluster=cluster)
             for topic in range(pool.topics)
             for partition in range(pool.partitions)
         ]
 
 
-def _count_to_ends(consumer: Consumer, wanted: dict[Place, tuple[int, int]]) -> int:
+def _count_to_ends(consumer: Consumer, wanted: dict[Position, tuple[int, int]]) -> int:
     """Read each partition from its first offset up to its last; return how many records came."""
-    left = {(place.topic, place.partition): end for place, (_, end) in wanted.items()}
+    left = {position: end for position, (_, end) in wanted.items()}
     consumer.assign(
         [TopicPartition(topic, number, start) for (topic, number), (start, _) in wanted.items()]
     )

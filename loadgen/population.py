@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from loadgen.ends import ends_of
 from loadgen.expectation import digest_of_changeset, parts_of_changeset
 from loadgen.nodes.compact import CompactNode
 from loadgen.nodes.digest import MASK
@@ -22,7 +23,6 @@ from loadgen.nodes.hall import Hall
 from loadgen.share import Placed, Progress
 from loadgen.workloads.fleet import Fleet
 from southbound.directory import Directory
-from southbound.edge.slots import Place, SlotEnds
 from southbound.partitioning.topology import Topology, topic_name
 from southbound.resources import Changeset
 
@@ -87,7 +87,7 @@ class Population:
         for slot, end in enumerate(ends):
             topic, partition = divmod(slot, topology.pool(placed.pool).partitions)
             name = topic_name(placed.pool, topic)
-            hall.slot(placed.cluster, name, partition).reached(end, now_us)
+            hall.slot(placed.cluster, name, partition).high = end
         for at, (hosts, slots) in enumerate(_pieces(placed), 1):
             rows = self._directory.hosts([fleet.host(i) for i in hosts])
             for i, slot in zip(hosts, slots, strict=True):
@@ -184,17 +184,13 @@ def standing_of(node: CompactNode) -> dict[bytes, tuple[int, int]]:
 def _ends(topology: Topology, placed: Placed) -> list[int]:
     """Return where each slot of a host pool ends now, by topic x partitions + partition."""
     pool = topology.pool(placed.pool)
-    places = [
-        Place(topic_name(pool.id, topic), partition)
+    positions = [
+        (topic_name(pool.id, topic), partition)
         for topic in range(pool.topics)
         for partition in range(pool.partitions)
     ]
-    asker = SlotEnds(topology.cluster(placed.cluster), "loadgen-ends")
-    try:
-        found = asker.ends(places, _TIMEOUT_S)
-    finally:
-        asker.close()
-    return [found[place] for place in places]
+    found = ends_of(topology.cluster(placed.cluster), positions, _TIMEOUT_S)
+    return [found[position] for position in positions]
 
 
 def _pieces(placed: Placed) -> Iterator[tuple[array[int], array[int]]]:

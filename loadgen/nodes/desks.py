@@ -38,7 +38,8 @@ class ReaderSettings:
     `partitions_max` for one Consumer (2,500 read 1.8 times as fast as 10,000); `batch_records` are
     taken at once; `poll_s`: how long a thread waits for a record before it looks for orders.
     `idle_s`: how long a thread that goes round many Consumers rests when none had anything.
-    `timeout_s` bounds a question for ends.
+    `timeout_s` bounds a question for ends. `clock_offset_us` is added to this machine's clock, where
+    latencies are counted by another one.
     """
 
     client_id: str = "loadgen"
@@ -50,6 +51,19 @@ class ReaderSettings:
     queued_kbytes: int = 8_192
     partition_bytes: int = 65_536
     timeout_s: float = 60.0
+    clock_offset_us: int = 0
+
+    def client_config(self) -> dict[str, str | int | float | bool]:
+        """Return the settings in which these Consumers differ from any other of the project."""
+        return {
+            "fetch.wait.max.ms": self.fetch_wait_ms,
+            "queued.max.messages.kbytes": self.queued_kbytes,
+            "max.partition.fetch.bytes": self.partition_bytes,
+        }
+
+    def now_us(self) -> int:
+        """Return the time by which latencies are counted, in microseconds since 1970."""
+        return time.time_ns() // 1_000 + self.clock_offset_us
 
 
 Position = tuple[str, int]
@@ -78,13 +92,10 @@ class Desk:
         """Begin to read these partitions at these offsets. Raises `EdgeError`."""
         settings = self._settings
         self.slots = {at: self.hall.slot(self.cluster.id, *at) for at in positions}
-        overrides: dict[str, str | int | float | bool] = {
-            "fetch.wait.max.ms": settings.fetch_wait_ms,
-            "queued.max.messages.kbytes": settings.queued_kbytes,
-            "max.partition.fetch.bytes": settings.partition_bytes,
-        }
         try:
-            self._consumer = new_consumer(self.cluster, settings.client_id, overrides)
+            self._consumer = new_consumer(
+                self.cluster, settings.client_id, settings.client_config()
+            )
             self._consumer.assign([TopicPartition(*at, offset) for at, offset in positions.items()])
         except KafkaException as error:
             raise edge_error(error, f"assigning in cluster {self.cluster.id}") from error
@@ -103,7 +114,7 @@ class Desk:
                 messages.append(first)
         if messages or wait_s <= 0:
             messages += consumer.consume(self._settings.batch_records - len(messages), 0)
-        now_us = time.time_ns() // 1_000
+        now_us = self._settings.now_us()
         with self.lock:
             self._feed(messages, now_us)
             orders, self.orders = self.orders, deque()
@@ -150,7 +161,7 @@ class Desk:
             place = SlotPlace(topic, partition)
             end = self._ends.ends([place], self._settings.timeout_s)[place]
         with self.lock:
-            now_us = time.time_ns() // 1_000
+            now_us = self._settings.now_us()
             slot = self.hall.slot(cluster, topic, partition)
             if end is not None:
                 self.hall.mark(order.place, end, now_us)

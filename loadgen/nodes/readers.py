@@ -176,6 +176,11 @@ class SharedReaders:
         """Held while records are brought."""
         return self._reading.lock
 
+    @property
+    def consumers(self) -> int:
+        """How many Consumers read."""
+        return len(self._reading.desks)
+
     def start(self, clusters: Collection[str] | None = None) -> None:
         """Read everything that the hall wants in these clusters (None: all), from where it is.
 
