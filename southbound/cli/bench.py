@@ -291,6 +291,42 @@ def capacity(
     keep(session_of(ctx), result, versions)
 
 
+@app.command(cls=Verb)
+def storm(
+    ctx: typer.Context,
+    instances: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Instances whose nodes restart; may be repeated."),
+    ] = None,
+    vms: Annotated[int, typer.Option(min=1, help="Instances of a node.")] = 20,
+    vpcs_per_slot: Annotated[int, typer.Option(min=1, help="VPCs that share a slot.")] = 10,
+    together: Annotated[int, typer.Option(min=1, help="Ports of a VPC on one node.")] = 1,
+    neighbors: Annotated[
+        int, typer.Option(min=0, help="VPCs of at most so many ports tell of their neighbours.")
+    ] = 100,
+    processes: Processes = 4,
+    clusters: Clusters = 3,
+    scale: Scale = 1.0,
+    state_dir: StateDir = None,
+) -> None:
+    """All nodes at once from empty state, beside broadcast of everything and beside polling."""
+    from loadgen.storm.rows import result_of
+    from loadgen.storm.storm import StormBench, storms
+
+    counts = instances or [10_000, 100_000]
+    bench = StormBench(
+        instances=tuple(sorted({max(1, round(count * scale)) for count in counts})),
+        vms_per_host=vms,
+        vpcs_per_slot=vpcs_per_slot,
+        together=together,
+        neighbors_max=neighbors,
+        processes=processes,
+        clusters=clusters,
+    )
+    with storms(bench, state_dir, say) as (found, redis_url):
+        report(session_of(ctx), result_of(found), redis_url)
+
+
 def _measure(ctx: typer.Context, stage: StageSettings, run: Callable[[Stage], BenchResult]) -> None:
     """Start servers, measure on them, and report before they are stopped."""
     from southbound.bench.stage import staged
