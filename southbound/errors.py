@@ -10,6 +10,7 @@ of Southbound itself could cause is an assertion, not an error of this tree.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,10 +31,30 @@ class Fault:
     problem: str
 
     def __str__(self) -> str:
-        shown = repr(self.value)
-        if len(shown) > 120:
-            shown = shown[:117] + "..."
-        return f"{self.place}: {self.problem} (got {shown})"
+        return f"{self.place}: {self.problem} (got {_shown(self.value)})"
+
+
+SHOWN_CHARS_MAX = 120
+FAULTS_SHOWN_MAX = 250
+"""How many faults a message lists; all are in `faults`."""
+
+
+def _shown(value: object) -> str:
+    """Return a value as a message shows it: cut, and never at the cost of writing all of it out."""
+    if isinstance(value, str | bytes):
+        shown = repr(value[: SHOWN_CHARS_MAX + 1])
+    else:
+        try:
+            shown = _cutting.repr(value)
+        except ValueError:
+            # Python refuses to write out integers of thousands of digits.
+            shown = f"a {type(value).__name__} too long to show"
+    return shown if len(shown) <= SHOWN_CHARS_MAX else shown[: SHOWN_CHARS_MAX - 3] + "..."
+
+
+_cutting = reprlib.Repr()
+_cutting.maxstring = _cutting.maxlong = _cutting.maxother = 2 * SHOWN_CHARS_MAX
+_cutting.maxdict = _cutting.maxlist = _cutting.maxtuple = SHOWN_CHARS_MAX
 
 
 class ConfigError(SouthboundError):
@@ -43,7 +64,9 @@ class ConfigError(SouthboundError):
 
     def __init__(self, message: str, faults: Iterable[Fault] = ()) -> None:
         self.faults: tuple[Fault, ...] = tuple(faults)
-        lines = [message, *(f"  {fault}" for fault in self.faults)]
+        lines = [message, *(f"  {fault}" for fault in self.faults[:FAULTS_SHOWN_MAX])]
+        if len(self.faults) > FAULTS_SHOWN_MAX:
+            lines.append(f"  ... and {len(self.faults) - FAULTS_SHOWN_MAX} more")
         super().__init__("\n".join(lines))
 
 

@@ -19,6 +19,7 @@ from southbound.wire.keys import id_problem
 
 _YAML = (".yaml", ".yml", ".json")
 _FAULTS_MAX = 50
+_BYTES_MAX = 512 << 20
 
 
 class Entry(NamedTuple):
@@ -35,7 +36,8 @@ def read_hosts(names: Sequence[str], az: str | None, file: Path | None) -> dict[
     if file is not None:
         entries += _entries(file)
     if not entries:
-        raise ConfigError("no hosts are named: give some, or --file")
+        fault = Fault("hosts", "", "give some, or --file")
+        raise ConfigError("no hosts are named", [fault])
     return _judged(entries, az or "")
 
 
@@ -57,14 +59,35 @@ def _judged(entries: Iterable[Entry], az: str) -> dict[str, str]:
 
 
 def _entries(file: Path) -> list[Entry]:
+    data = _bytes(file)
+    if file.suffix.lower() in _YAML:
+        return list(_yaml_entries(data, str(file)))
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return list(_csv_entries(data.decode("utf-8-sig"), str(file)))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(
+            "the hosts cannot be read", [Fault(str(file), data[:40], str(error))]
+        ) from error
+
+
+def _bytes(file: Path) -> bytes:
+    from southbound.documents.text import read_bounded
+
+    try:
+        if str(file) == "-":
+            data = read_bounded(sys.stdin.buffer, _BYTES_MAX)
+        else:
+            with file.open("rb") as opened:
+                data = read_bounded(opened, _BYTES_MAX)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError("the hosts cannot be read", [Fault(str(file), None, reason)]) from error
-    if file.suffix.lower() in _YAML:
-        return list(_yaml_entries(text, str(file)))
-    return list(_csv_entries(text, str(file)))
+    if len(data) > _BYTES_MAX:
+        fault = Fault(
+            str(file), f"{len(data)} bytes or more", f"at most {_BYTES_MAX} bytes: split it"
+        )
+        raise ConfigError("the hosts cannot be read", [fault])
+    return data
 
 
 def _csv_entries(text: str, name: str) -> Iterator[Entry]:
@@ -80,10 +103,10 @@ def _csv_entries(text: str, name: str) -> Iterator[Entry]:
         yield Entry(place, cells[0], cells[1] if len(cells) > 1 else "")
 
 
-def _yaml_entries(text: str, name: str) -> Iterator[Entry]:
+def _yaml_entries(data: bytes, name: str) -> Iterator[Entry]:
     from southbound.documents.text import parse
 
-    documents = parse(text.encode(), name)
+    documents = parse(data, name)
     for number, document in enumerate(documents, 1):
         value = document.value
         place = f"{name}, entry {number}"

@@ -91,9 +91,13 @@ def publish(
 def _read(files: Sequence[Path], options: object) -> Imported:
     from southbound.documents.options import ImportOptions
     from southbound.documents.reading import STDIN, read_files
+    from southbound.documents.text import read_bounded
+    from southbound.settings import DocumentSettings
 
     assert isinstance(options, ImportOptions)
-    piped = sys.stdin.buffer.read() if any(str(file) == STDIN for file in files) else b""
+    limit = DocumentSettings().bytes_max
+    is_piped = any(str(file) == STDIN for file in files)
+    piped = read_bounded(sys.stdin.buffer, limit) if is_piped else b""
     imported = read_files(files, options, stdin=piped)
     for warning in imported.warnings:
         say(f"note: {warning}")

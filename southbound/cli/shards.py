@@ -166,12 +166,21 @@ def apply(
 
 
 def _read_plan(file: Path) -> Plan:
+    from southbound.documents.text import read_bounded
     from southbound.partitioning.plan import decode_plan
+    from southbound.settings import DocumentSettings
 
+    limit = DocumentSettings().bytes_max
     try:
-        return decode_plan(file.read_bytes())
+        with file.open("rb") as opened:
+            data = read_bounded(opened, limit)
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from error
+    if len(data) > limit:
+        fault = Fault(str(file), f"{len(data)} bytes or more", f"at most {limit} bytes")
+        raise ConfigError("the plan cannot be read", [fault])
+    try:
+        return decode_plan(data)
     except WireError as error:
         raise WireError(f"{file}: {error}") from error
 

@@ -258,7 +258,7 @@ class Directory:
         if "k" not in fields:
             return
         letter, field = parts_of(fields["k"])
-        row = fields["r"]
+        row = fields.get("r", "")
         if letter == HOST:
             self._hosts.put({field: self._rows.host(row)}, self._hosts.age)
         elif letter == VPC:

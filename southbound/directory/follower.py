@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 
 from southbound.directory.index import Index
 from southbound.directory.memory import Memory
-from southbound.errors import EdgeError, SouthboundError
+from southbound.errors import EdgeError, SouthboundError, WireError
 
 log = logging.getLogger(__name__)
 
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MAX_S = 2.0
+_DIGITS_MAX = 18
 
 
 class Follower:
@@ -41,7 +42,13 @@ class Follower:
         self._refreshes = -1
         self._after = "0-0"
         self._seen = 0
+        self._quarantined = 0
         self._thread = threading.Thread(target=self._run, name="southbound-map", daemon=True)
+
+    @property
+    def quarantined(self) -> int:
+        """How many changes could not be read."""
+        return self._quarantined
 
     def start(self) -> None:
         """Start following."""
@@ -74,16 +81,28 @@ class Follower:
         since = self._memory.version
         changes = self._index.changes(self._after, self._wait_s)
         for id, fields in changes:
-            self._follow(fields)
+            try:
+                self._follow(fields)
+            except WireError as error:
+                # What it says is not known, so nothing that was read before it is believed.
+                self._quarantined += 1
+                log.error("change %s of the map: %s", id, error)  # noqa: TRY400  # no bug: no traceback
+                self._memory.mistrust()
             self._after = id
         if not changes:
             self._memory.still(self._index.status().standing, since)
         self._idle()
 
     def _follow(self, fields: Mapping[str, str]) -> None:
-        version = int(fields["v"])
+        version = _version(fields.get("v", ""))
         if version > self._seen + 1 or "f" in fields:
             # Changes in between were dropped before they were read here, or all was wiped.
             self._memory.mistrust()
         self._seen = max(self._seen, version)
         self._take(fields)
+
+
+def _version(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
+        raise WireError(f"not a version of the map: {text[:80]!r}")
+    return int(text)

@@ -7,6 +7,7 @@ without harm. Whatever is read here may be old or forgotten: the journal decides
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from southbound.directory.keys import (
     bucket_of,
 )
 from southbound.edge.redis import RedisLink, Script
-from southbound.errors import WireError
+from southbound.errors import EdgeError, WireError
 from southbound.settings import DirectorySettings
 
 _SCRIPTS = Path(__file__).with_name("scripts")
@@ -176,42 +177,53 @@ class Index:
             items: list[str] = []
             for text in piece:
                 items += (bucket_of(text), text[2:])
-            born, version, topology, rows = _rows_decoder.decode(self._run("rows", items=items))
-            standing = Standing(born, version, topology)
-            found += rows
+            answer = self._run("rows", items=items)
+            with _understanding("rows"):
+                born, version, topology, rows = _rows_decoder.decode(answer)
+                standing = Standing(born, version, topology)
+                found += [row for _, row in zip(piece, rows, strict=True)]
         return Rows(standing, found)
 
     def status(self) -> Status:
         """Read where Redis stands."""
-        born, version, topology, journal, totals = _status_decoder.decode(self._run("status"))
-        return Status(
-            Standing(born, version, topology),
-            {az: _position(text) for az, text in _pairs(journal)},
-            {pool: int(total) for pool, total in _pairs(totals)},
-        )
+        answer = self._run("status")
+        with _understanding("status"):
+            born, version, topology, journal, totals = _status_decoder.decode(answer)
+            return Status(
+                Standing(born, version, topology),
+                {az: _position(text) for az, text in _pairs(journal)},
+                {pool: int(total) for pool, total in _pairs(totals)},
+            )
 
     def scan(self, letter: str) -> Iterator[tuple[str, str]]:
         """Yield (field, row) of a class, in no order; what changes meanwhile may or may not show."""
         for first in range(0, BUCKETS, _DUMP_BUCKETS):
             buckets = [f"{letter}:{bucket}" for bucket in range(first, first + _DUMP_BUCKETS)]
-            yield from _pairs(_list_decoder.decode(self._run("dump", buckets=buckets)))
+            answer = self._run("dump", buckets=buckets)
+            with _understanding("dump"):
+                pairs = list(_pairs(_list_decoder.decode(answer)))
+            yield from pairs
 
     def occupied(self, pool: str, slots: int) -> list[int]:
         """Return how many rows and reservations each slot of a pool holds."""
         data: bytes = self._link.call("GET", f"{PREFIX}occupied:{pool}") or b""
-        data = data[: 4 * slots].ljust(4 * slots, b"\0")
+        with _understanding("GET"):
+            data = data[: 4 * slots].ljust(4 * slots, b"\0")
         return [int.from_bytes(data[at : at + 4]) for at in range(0, len(data), 4)]
 
     def reservations(self) -> Iterator[tuple[str, str]]:
         """Yield (key text, reservations' text), as `reserve.lua` writes it."""
-        yield from _pairs([part.decode() for part in self._flat("HGETALL", f"{PREFIX}reserved")])
+        answer = self._link.call("HGETALL", f"{PREFIX}reserved")
+        with _understanding("HGETALL"):
+            pairs = list(_pairs([part.decode() for part in _flat(answer)]))
+        yield from pairs
 
     def topology_document(self) -> tuple[int, str] | None:
         """Return the stored topology's version and document; None when there is none."""
         found = self._link.call("HMGET", f"{PREFIX}topology", "version", "document")
-        if not found[0] or not found[1]:
-            return None
-        return int(found[0]), found[1].decode()
+        with _understanding("HMGET"):
+            version, document = found
+            return (int(version), document.decode()) if version and document else None
 
     def changes(self, after: str, wait_s: float) -> list[tuple[str, dict[str, str]]]:
         """Wait for map changes after a stream id; return (id, fields), or nothing in time."""
@@ -219,13 +231,15 @@ class Index:
         answer = self._link.call(*command, timeout_s=wait_s)
         if not answer:
             return []
-        streams = answer.values() if isinstance(answer, dict) else [part[1] for part in answer]
-        return [_change(entry) for stream in streams for entry in stream]
+        with _understanding("XREAD"):
+            streams = answer.values() if isinstance(answer, dict) else [part[1] for part in answer]
+            return [_change(entry) for stream in streams for entry in stream]
 
     def last_change(self) -> str:
         """Return the stream id of the newest map change."""
         newest = self._link.call("XREVRANGE", CHANGES, "+", "-", "COUNT", 1)
-        return _change(newest[0])[0] if newest else "0-0"
+        with _understanding("XREVRANGE"):
+            return _change(newest[0])[0] if newest else "0-0"
 
     # Writing.
 
@@ -293,7 +307,8 @@ class Index:
             at=now_s,
             **more,
         )
-        why, found = _answers_decoder.decode(answer)
+        with _understanding(script):
+            why, found = _answers_decoder.decode(answer)
         return found if isinstance(found, list) else Refusal(why, found)
 
     def apply(self, passage: Passage, changes: Sequence[Change]) -> list[int] | Refusal:
@@ -332,7 +347,8 @@ class Index:
             changes_max=self._settings.changes_max,
             items=items,
         )
-        why, found = _again_decoder.decode(answer)
+        with _understanding("apply"):
+            why, found = _again_decoder.decode(answer)
         return found if isinstance(found, list) else Refusal(why, found)
 
     def claim(self, what: str, seconds: int) -> bool:
@@ -367,12 +383,30 @@ class Index:
         size = self._settings.batch
         return [items[first : first + size] for first in range(0, len(items), size)]
 
-    def _flat(self, *command: str) -> list[bytes]:
-        answer = self._link.call(*command)
-        if isinstance(answer, Mapping):
-            return [part for pair in answer.items() for part in pair]
-        flat: list[bytes] = answer
-        return flat
+
+@contextlib.contextmanager
+def _understanding(what: str) -> Iterator[None]:
+    """Turn what an answer raises while it is taken apart into the error of a Redis that is none."""
+    try:
+        yield
+    except (
+        msgspec.MsgspecError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise EdgeError(
+            f"Redis: what it answers to {what} is none of its answers: {error}", retryable=True
+        ) from error
+
+
+def _flat(answer: Any) -> list[bytes]:
+    if isinstance(answer, Mapping):
+        return [part for pair in answer.items() for part in pair]
+    flat: list[bytes] = answer
+    return flat
 
 
 def _pairs(flat: list[str]) -> Iterator[tuple[str, str]]:
@@ -391,7 +425,7 @@ def _change(entry: Any) -> tuple[str, dict[str, str]]:
 
 
 def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 class Reservation(NamedTuple):
@@ -412,5 +446,5 @@ def parse_reservations(text: str) -> list[Reservation]:
             epoch, pool, probe, slot, at_s = part.split(":")
             found.append(Reservation(int(epoch), pool, int(probe), int(slot), int(at_s)))
         except ValueError as error:
-            raise WireError(f"not a reservation: {part!r}") from error
+            raise WireError(f"not a reservation: {part[:80]!r}") from error
     return found

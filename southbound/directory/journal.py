@@ -64,6 +64,12 @@ class Journal:
         )
         self._writer = uuid.uuid4().hex[:12]
         self._used_at = time.monotonic()
+        self._quarantined = 0
+
+    @property
+    def quarantined(self) -> int:
+        """How many records could not be read; one that was read twice counts twice."""
+        return self._quarantined
 
     def end(self) -> JournalEnd:
         """Ask where the journal ends now."""
@@ -82,6 +88,7 @@ class Journal:
                 written.append(_written(message))
             except WireError as error:
                 unreadable.append(Unreadable(message.offset() or 0, str(error)))
+        self._quarantined += len(unreadable)
         for bad in unreadable:
             log.error("journal of AZ %s, offset %d: %s", self.az, bad.offset, bad.problem)
         self._used_at = time.monotonic()

@@ -4,7 +4,8 @@ The rule: deliver, then look. Whoever has delivered to a slot asks the same clus
 `sb.moves` and reads up to it; only then does "no entry of a higher epoch" mean that the change is
 where its reader will find it (docs/design.md §4). Entries are written after the journal has decided,
 so those of one epoch say the same. An entry that cannot be read counts as one: who looks at its key
-gets an error, and nothing is accepted on a guess.
+gets an error, and nothing is accepted on a guess. A record whose key names no scope concerns nobody: it
+is counted and passed over.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from southbound.errors import WireError
 from southbound.partitioning.topology import MOVES_TOPIC, Cluster
 from southbound.resources import Scope
 from southbound.wire.control import NULL_BELIEVED_US, MoveEntry, decode_move, encode_control
-from southbound.wire.keys import scope_text
+from southbound.wire.keys import parse_scope_text, scope_text
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class MovesTail:
     def __init__(self, cluster: Cluster, *, client_id: str) -> None:
         self._cluster = cluster
         self._entries: dict[str, MoveEntry | WireError] = {}
+        self._quarantined = 0
         self._tail = PartitionTail(cluster, MOVES_TOPIC, f"{client_id}-moves", self._take)
 
     def start(self) -> None:
@@ -74,6 +76,11 @@ class MovesTail:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def quarantined(self) -> int:
+        """How many records could not be read."""
+        return self._quarantined
 
     def look(self, timeout_s: float) -> None:
         """Return when every entry that is in the log now has been read. For any number of threads.
@@ -92,19 +99,18 @@ class MovesTail:
 
     def _take(self, message: Message) -> None:
         key, value = message.key(), message.value()
-        if not isinstance(key, bytes):
-            log.error("sb.moves of %s, offset %s: no key", self._cluster.id, message.offset())
+        try:
+            text = scope_text(parse_scope_text(_key_text(key)))
+        except WireError as error:
+            self._quarantine(message, error)
             return
-        text = key.decode(errors="replace")
         if not isinstance(value, bytes):
             self._erase(text, message.timestamp()[1] * 1000)
             return
         try:
             entry = decode_move(value)
         except WireError as error:
-            log.error(  # noqa: TRY400  # no bug: no traceback
-                "sb.moves of %s, offset %s: %s", self._cluster.id, message.offset(), error
-            )
+            self._quarantine(message, error)
             self._entries[text] = WireError(
                 f"the entry of {text!r} in sb.moves of cluster {self._cluster.id} at offset "
                 f"{message.offset()} cannot be read: {error}"
@@ -116,8 +122,21 @@ class MovesTail:
         if there is None or (isinstance(there, MoveEntry) and entry.epoch >= there.epoch):
             self._entries[text] = entry
 
+    def _quarantine(self, message: Message, error: WireError) -> None:
+        self._quarantined += 1
+        log.error("sb.moves of %s, offset %s: %s", self._cluster.id, message.offset(), error)
+
     def _erase(self, text: str, at_us: int) -> None:
         """Take a null: an old entry was pruned. One that landed behind a new entry says nothing."""
         there = self._entries.get(text)
         if not isinstance(there, MoveEntry) or there.written_us + NULL_BELIEVED_US <= at_us:
             self._entries.pop(text, None)
+
+
+def _key_text(key: object) -> str:
+    if not isinstance(key, bytes):
+        raise WireError("a record without a key")
+    try:
+        return key.decode()
+    except UnicodeDecodeError as error:
+        raise WireError(f"key is not UTF-8: {key[:80]!r}") from error

@@ -49,7 +49,7 @@ class RowReader:
     def public(self, row: str) -> int:
         """Read a public resource's row, its partition. Raises `WireError`."""
         if not (row.isascii() and row.isdigit() and len(row) < 10):
-            raise WireError(f"not a partition: {row!r}")
+            raise WireError(f"not a partition: {row[:80]!r}")
         return int(row)
 
     def held(self, text: str, row: str) -> Held:
@@ -62,7 +62,7 @@ class RowReader:
         if letter == PUBLIC:
             self.public(row)
             return Held(1, row)
-        raise WireError(f"not a key of the directory: {text!r}")
+        raise WireError(f"not a key of the directory: {text[:80]!r}")
 
     def check(self, text: str, held: Held) -> None:
         """Raise `WireError` unless the key is one and the row says the epoch that stands beside.
@@ -75,9 +75,9 @@ class RowReader:
         letter, field = parts_of(text)
         names = field.split(SEPARATOR) if letter == PUBLIC else [field]
         if len(names) != (2 if letter == PUBLIC else 1) or any(map(id_problem, names)):
-            raise WireError(f"not a key of the directory: {text!r}")
+            raise WireError(f"not a key of the directory: {text[:80]!r}")
         if self.held(text, held.row).epoch != held.epoch:
-            raise WireError(f"epoch {held.epoch} stands beside the row {held.row!r}")
+            raise WireError(f"epoch {held.epoch} stands beside the row {held.row[:80]!r}")
 
     def slots(self, text: str, row: str, topology: Topology) -> Iterator[tuple[str, int]]:
         """Yield (pool, slot index) of each place where a row counts.

@@ -37,7 +37,7 @@ def decode_stored(document: str) -> Stored:
     """Read what `encode_stored` wrote. Raises `WireError`."""
     try:
         return _decoder.decode(document)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(f"malformed topology in the directory: {error}") from error
 
 

@@ -13,7 +13,7 @@ from southbound.documents.document import joined
 from southbound.documents.fields import MEANINGS
 from southbound.errors import ConfigError, Fault
 
-FAULTS_SHOWN_MAX = 200
+_SHOWN_MAX = 200
 
 _WORDS = {
     "missing": "is required",
@@ -51,7 +51,7 @@ def _problem(kind: str, context: dict[str, Any], message: str) -> str:
 
 def refusal(message: str, faults: list[Fault]) -> ConfigError:
     """Return the error for these faults; beyond a screenful or two it only counts them."""
-    shown = faults[:FAULTS_SHOWN_MAX]
+    shown = faults[:_SHOWN_MAX]
     if len(faults) > len(shown):
         rest = len(faults) - len(shown)
         shown.append(Fault("...", rest, "faults more were found"))

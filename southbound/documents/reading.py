@@ -18,7 +18,7 @@ from southbound.documents.imported import Imported, Unplaced
 from southbound.documents.native import read_native
 from southbound.documents.neutron import import_neutron
 from southbound.documents.options import ImportOptions
-from southbound.documents.text import parse
+from southbound.documents.text import parse, read_bounded
 from southbound.errors import ConfigError, Fault
 from southbound.resources import Changeset
 from southbound.settings import DocumentSettings
@@ -37,6 +37,7 @@ def read_files(
 
     Raises `ConfigError` with every fault of every file.
     """
+    limit = (settings or DocumentSettings()).bytes_max
     texts: list[tuple[str, bytes]] = []
     faults: list[Fault] = []
     for file in files:
@@ -44,9 +45,10 @@ def read_files(
             texts.append(("standard input", stdin))
             continue
         try:
-            texts.append((str(file), Path(file).read_bytes()))
-        except OSError as error:
-            faults.append(Fault(str(file), None, error.strerror or str(error)))
+            with Path(file).open("rb") as opened:
+                texts.append((str(file), read_bounded(opened, limit)))
+        except (OSError, ValueError) as error:
+            faults.append(Fault(str(file), None, getattr(error, "strerror", None) or str(error)))
     if faults:
         raise refusal("not every file can be read", faults)
     return read_texts(texts, options, settings)

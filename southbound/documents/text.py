@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
 from southbound.documents.document import Document
 from southbound.documents.json_text import NotJson, read_json
@@ -16,6 +16,21 @@ from southbound.documents.plain import plain_faults
 from southbound.documents.yaml_text import read_yaml
 from southbound.errors import ConfigError, Fault
 from southbound.settings import DocumentSettings
+
+_PIECE_BYTES = 1 << 20
+
+
+def read_bounded(file: BinaryIO, bytes_max: int) -> bytes:
+    """Return what a file holds, and one byte more than `bytes_max` of what holds more: `parse` refuses it.
+
+    So a device or a pipe that never ends costs no more than the largest file.
+    """
+    pieces: list[bytes] = []
+    rest = bytes_max + 1
+    while rest > 0 and (piece := file.read(min(rest, _PIECE_BYTES))):
+        pieces.append(piece)
+        rest -= len(piece)
+    return b"".join(pieces)
 
 
 def parse(data: bytes, source: str, settings: DocumentSettings | None = None) -> list[Document]:
@@ -39,7 +54,8 @@ def parse(data: bytes, source: str, settings: DocumentSettings | None = None) ->
 
 def _text(data: bytes, source: str, settings: DocumentSettings) -> str:
     if len(data) > settings.bytes_max:
-        fault = Fault(source, len(data), f"is larger than {settings.bytes_max} bytes: split it")
+        problem = f"is larger than {settings.bytes_max} bytes: split it"
+        fault = Fault(source, f"{len(data)} bytes or more", problem)
         raise ConfigError(f"{source} cannot be read", [fault])
     try:
         return data.decode("utf-8-sig")

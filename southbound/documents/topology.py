@@ -17,20 +17,22 @@ import yaml
 from pydantic import ValidationError
 
 from southbound.documents.findings import faults_of, refusal
-from southbound.documents.text import parse
+from southbound.documents.text import parse, read_bounded
 from southbound.documents.topology_draft import Draft, draft_of
 from southbound.documents.topology_models import AzEntry
 from southbound.documents.topology_rules import rule_faults
 from southbound.errors import ConfigError, Fault
 from southbound.partitioning.topology import Az, Cluster, Pool, PublicKind, Topology
+from southbound.settings import DocumentSettings
 
 
 def load_topology(path: Path) -> Topology:
     """Read a topology's file. Raises `ConfigError` with every fault and its place."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        fault = Fault(str(path), None, error.strerror or str(error))
+        with path.open("rb") as file:
+            data = read_bounded(file, DocumentSettings().bytes_max)
+    except (OSError, ValueError) as error:
+        fault = Fault(str(path), None, getattr(error, "strerror", None) or str(error))
         raise ConfigError("the topology cannot be read", [fault]) from error
     return read_topology(data, str(path))
 

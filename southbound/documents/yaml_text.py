@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from southbound.errors import ConfigError, Fault
+from southbound.errors import FAULTS_SHOWN_MAX, ConfigError, Fault
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -172,6 +172,9 @@ class _Reader:
 
     def _fault(self, event: Any, value: object, problem: str) -> None:
         self.faults.append(Fault(self._place(event), value, problem))
+        if len(self.faults) >= FAULTS_SHOWN_MAX:
+            # Nobody mends more at once, and a text may be nothing else.
+            raise ConfigError(f"{self.source} cannot be read", self.faults)
 
     def _refusal(self, event: Any, problem: str) -> ConfigError:
         fault = Fault(self._place(event), "...", problem)

@@ -5,15 +5,20 @@ small: redis-py and what it brings are a quarter of an agent's memory. `LeanLink
 that `RedisLink` promises (retries, errors, `generation`) for plain `redis://` addresses; for TLS,
 sockets and other options `visitor_link` returns a `RedisLink`.
 
+A server may be anybody, so what it says is bounded before it costs anything: the length of a line,
+of a string and of a whole answer, its nesting, and the time that it takes.
+
 Protocol: RESP2 (https://redis.io/docs/latest/develop/reference/protocol-spec/).
 """
 
 from __future__ import annotations
 
+import io
+import re
 import socket
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
@@ -26,8 +31,18 @@ from southbound.edge.redis import (
     RedisLink,
     Script,
 )
+from southbound.edge.timed import TimedReader
 from southbound.errors import EdgeError
 
+ANSWER_BYTES_MAX = 64 << 20
+ANSWER_ITEMS_MAX = 2_000_000
+LINE_BYTES_MAX = 64 << 10
+DEPTH_MAX = 8
+PATIENCE = 5
+"""How many times the timeout of one silence a whole answer may take."""
+
+_PIECE_BYTES = 1 << 20
+_NUMBER = re.compile(rb"-?[0-9]{1,19}")
 _PORT = 6379
 _END = b"\r\n"
 _DENIED = ("NOAUTH", "NOPERM", "WRONGPASS", "ERR invalid password", "ERR AUTH")
@@ -139,7 +154,7 @@ class LeanLink(RedisLink):
         told: dict[str, str] = {}
         for section in ("server", "replication"):
             try:
-                text = made.ask(("INFO", section), self._timeout_s).decode()
+                text = _text(made.ask(("INFO", section), self._timeout_s))
             except RespError as error:
                 if not str(error).startswith(_DENIED):
                     raise
@@ -166,13 +181,15 @@ class Connection:
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
         self._socket = socket.create_connection((host, port), timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._answers = self._socket.makefile("rb")
+        self._source = TimedReader(self._socket)
+        self._answers = io.BufferedReader(self._source)
 
     def ask(self, command: Sequence[Argument], timeout_s: float) -> Any:
         """Send a command and return its answer. Raises `RespError` when that is an error."""
         self._socket.settimeout(timeout_s)
         self._socket.sendall(encode(command))
-        answer = self._read()
+        self._source.begin(timeout_s, timeout_s * PATIENCE)
+        answer = Answer(cast("BinaryIO", self._answers)).read()
         if isinstance(answer, RespError):
             raise answer
         return answer
@@ -182,10 +199,21 @@ class Connection:
         self._answers.close()
         self._socket.close()
 
-    def _read(self) -> Any:
-        line = self._answers.readline()
+
+class Answer:
+    """One answer on its way. What passes a bound, or is no RESP2, raises `ConnectionError`."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._bytes_left = ANSWER_BYTES_MAX
+        self._items_left = ANSWER_ITEMS_MAX
+
+    def read(self, levels: int = DEPTH_MAX) -> Any:
+        """Read it, or an item of it that may hold so many levels of arrays."""
+        line = self._source.readline(LINE_BYTES_MAX)
         if not line.endswith(_END):
-            raise ConnectionError("the server has closed the connection")
+            raise _broken_off() if len(line) < LINE_BYTES_MAX else _refused("a line is too long")
+        self._spend(len(line))
         kind, rest = line[:1], line[1:-2]
         match kind:
             case b"+":
@@ -193,20 +221,58 @@ class Connection:
             case b"-":
                 return RespError(rest.decode(errors="replace"))
             case b":":
-                return int(rest)
+                return _number(rest)
             case b"$":
-                return self._bulk(int(rest))
+                return self._bulk(_number(rest))
             case b"*":
-                return None if rest == b"-1" else [self._read() for _ in range(int(rest))]
-        raise ConnectionError(f"the server does not speak RESP2: {line[:40]!r}")
+                return self._array(_number(rest), levels)
+        raise _refused(f"a line begins with {line[:40]!r}")
 
     def _bulk(self, size: int) -> bytes | None:
         if size < 0:
             return None
-        data = self._answers.read(size + len(_END))
-        if len(data) < size + len(_END):
-            raise ConnectionError("the server has closed the connection")
-        return data[:size]
+        self._spend(size + len(_END))
+        # In pieces: what was announced and never comes takes no memory.
+        data = bytearray()
+        while len(data) < size + len(_END):
+            piece = self._source.read(min(_PIECE_BYTES, size + len(_END) - len(data)))
+            if not piece:
+                raise _broken_off()
+            data += piece
+        return bytes(memoryview(data)[:size])
+
+    def _array(self, size: int, levels: int) -> list[Any] | None:
+        if size < 0:
+            return None
+        self._items_left -= size
+        if self._items_left < 0 or levels == 0:
+            raise _refused("an answer holds too many items, or too many levels of them")
+        return [self.read(levels - 1) for _ in range(size)]
+
+    def _spend(self, size: int) -> None:
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise _refused(f"an answer is larger than {ANSWER_BYTES_MAX} bytes")
+
+
+def _number(text: bytes) -> int:
+    if _NUMBER.fullmatch(text) is None:
+        raise _refused(f"{text[:40]!r} is no number")
+    return int(text)
+
+
+def _text(answer: object) -> str:
+    if not isinstance(answer, bytes):
+        raise _refused(f"INFO is answered with {type(answer).__name__}")
+    return answer.decode(errors="replace")
+
+
+def _broken_off() -> ConnectionError:
+    return ConnectionError("the server has closed the connection")
+
+
+def _refused(why: str) -> ConnectionError:
+    return ConnectionError(f"the server does not speak RESP2: {why}")
 
 
 def encode(command: Sequence[Argument]) -> bytes:

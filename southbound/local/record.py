@@ -52,7 +52,7 @@ def read_record(file: Path) -> FleetRecord | None:
         record = msgspec.json.decode(file.read_bytes(), type=FleetRecord)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         fault = Fault(str(file), "unreadable", str(error))
         raise ConfigError("the fleet's record cannot be read", [fault]) from error
     if record.format != _FORMAT:

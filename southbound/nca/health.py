@@ -1,8 +1,8 @@
 """What an agent or a worker tells over HTTP: `/metrics`, `/livez`, `/readyz`.
 
 The rule: whoever asks costs the node next to nothing, however often or slowly. Requests are served
-by a bounded number of threads, none of which waits long for a silent client; who comes when all are
-busy is told so and sent away. It listens on the loopback address unless told otherwise, and tells no configuration.
+by a bounded number of threads, none of which waits long for a silent client, nor for one that
+speaks too slowly; who comes when all are busy is told so and sent away. It listens on the loopback address unless told otherwise, and tells no configuration.
 
     /livez    200: it works, or waits for what comes back by itself. 503: restart it.
     /readyz   200: the node has what the log held when last caught up. 503: and why not, line by line.
@@ -11,6 +11,7 @@ busy is told so and sent away. It listens on the loopback address unless told ot
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import threading
@@ -26,12 +27,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 
+from southbound.edge.timed import TimedReader
 from southbound.errors import ConfigError, Fault
 
 log = logging.getLogger(__name__)
 
 THREADS_MAX = 4
 REQUEST_TIMEOUT_S = 5.0
+REQUEST_WHOLE_S = 30.0
+_LENGTH_DIGITS_MAX = 12
 _TEXT = "text/plain; charset=utf-8"
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nbusy\n"
 _POLL_S = 0.1
@@ -201,9 +205,21 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "southbound"
     sys_version = ""
 
+    def setup(self) -> None:
+        """Have a request's reading end, however slowly it comes."""
+        super().setup()
+        source = TimedReader(self.connection)
+        source.begin(REQUEST_TIMEOUT_S, REQUEST_WHOLE_S)
+        self.rfile = io.BufferedReader(source)
+
     def do_GET(self) -> None:
         """Answer one of the three paths."""
-        match urlsplit(self.path).path:
+        try:
+            path = urlsplit(self.path).path
+        except ValueError as error:
+            self._answer(HTTPStatus.BAD_REQUEST, _TEXT, f"{error}\n".encode())
+            return
+        match path:
             case "/livez":
                 status = self.server.status()
                 self._tell(status.live, status)
@@ -219,16 +235,24 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take what is handed in, where anybody takes it."""
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit():
+        if not (length.isascii() and length.isdigit() and len(length) <= _LENGTH_DIGITS_MAX):
             self._answer(HTTPStatus.LENGTH_REQUIRED, _TEXT, b"Content-Length is missing\n")
         elif int(length) > self.server.settings.body_bytes_max:
             text = f"at most {self.server.settings.body_bytes_max} bytes\n".encode()
             self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _TEXT, text)
         else:
-            self._answer_more(self.rfile.read(int(length)))
+            body = self.rfile.read(int(length))
+            if len(body) < int(length):
+                self._answer(HTTPStatus.BAD_REQUEST, _TEXT, b"the body ended too early\n")
+            else:
+                self._answer_more(body)
 
     def _answer_more(self, body: bytes = b"") -> None:
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError as error:
+            self._answer(HTTPStatus.BAD_REQUEST, _TEXT, f"{error}\n".encode())
+            return
         path = tuple(unquote(part) for part in parts.path.strip("/").split("/"))
         query = {
             name: values[-1]

@@ -190,7 +190,7 @@ def decode_record(data: bytes) -> Move:
         if version != RECORD_VERSION:
             raise WireError(f"a move's record of version {version} cannot be read")
         return msgspec.json.decode(data, type=Move)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(f"not a move's record: {error}") from error
 
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 import msgspec
 
 from southbound.errors import WireError
-from southbound.partitioning.hashing import Slot, slot_of
+from southbound.partitioning.hashing import PROBES_MAX, Slot, slot_of
 from southbound.partitioning.topology import Pool, Topology, topic_name
 
 _UNSIGNED_MAX = 2**63 - 1
+_DIGITS_MAX = 19
+_ROW_CHARS_MAX = 65_536
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False):
@@ -85,25 +87,28 @@ def address_of(cls: str, id: str, placement: Placement, topology: Topology) -> A
 
 
 def _number(text: str, row: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > _UNSIGNED_MAX:
-        raise WireError(f"not a placement row: {row!r}")
+    is_short = text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX
+    if not is_short or int(text) > _UNSIGNED_MAX:
+        raise WireError(f"not a placement row: {row[:80]!r}")
     return int(text)
 
 
 def parse_placement(row: str) -> Placement:
     """Read a placement's row. Raises `WireError` when the text is not one."""
-    parts = row.split(":")
+    parts = row.split(":", 4)
     if len(parts) != 4 or not parts[0]:
-        raise WireError(f"not a placement row: {row!r}")
+        raise WireError(f"not a placement row: {row[:80]!r}")
     probe, epoch, start = (_number(part, row) for part in parts[1:])
     if epoch < 1:
-        raise WireError(f"not a placement row (epochs count from 1): {row!r}")
+        raise WireError(f"not a placement row (epochs count from 1): {row[:80]!r}")
+    if probe >= PROBES_MAX:
+        raise WireError(f"not a placement row (probes are 0 to {PROBES_MAX - 1}): {row[:80]!r}")
     return Placement(parts[0], probe, epoch, start)
 
 
 def parse_vpc_placement(row: str) -> VpcPlacement:
     """Read a VPC's row. Raises `WireError` when the text is not one."""
-    epoch, *replicas = row.split("|")
+    epoch, *replicas = row.split("|") if len(row) <= _ROW_CHARS_MAX else (row,)
     if not replicas:
-        raise WireError(f"not a VPC row: {row!r}")
+        raise WireError(f"not a VPC row: {row[:80]!r}")
     return VpcPlacement(_number(epoch, row), tuple(parse_placement(part) for part in replicas))

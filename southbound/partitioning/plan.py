@@ -127,7 +127,7 @@ def decode_plan(data: bytes) -> Plan:
         if found != FORMAT:
             raise WireError(f"a plan of format {found}; this software reads format {FORMAT}")
         return msgspec.json.decode(data, type=Plan)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(f"not a plan: {error}") from error
 
 

@@ -84,7 +84,9 @@ class History:
             try:
                 envelope = decode(record.value)
             except WireError as error:
-                self._unreadable[record.key] = f"{record.key!r} at offset {record.offset}: {error}"
+                self._unreadable[record.key] = (
+                    f"{record.key[:80]!r} at offset {record.offset}: {error}"
+                )
                 continue
             self._unreadable.pop(record.key, None)
             self._note(record.key, record.value, envelope)

@@ -6,15 +6,20 @@ counts only if it was made from the one that counts before it (`partitioning.mov
 its writer learns by reading back to its own entry. So of two executors that carry on one batch the
 second to write is told, and stops.
 
+A record that cannot be read is counted and passed over; other plans go on. Of the plan that its key
+names nothing is concluded, since what it says may be lost or be a newer software's: whoever asks for
+that plan gets an error, until a readable record or a null follows it.
+
 Compaction keeps the last record of a key, counted or not; so whoever sees one refused appends the
 one that counts again, as readers of the journal do. What compaction has left begins a key's history.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,10 +30,13 @@ from southbound.errors import StaleMap, WireError
 from southbound.partitioning.handover import Move, decode_record, encode_record, follows
 from southbound.partitioning.plan import Goal, Plan, PlannedMove
 from southbound.partitioning.topology import REBALANCE_TOPIC, Cluster
-from southbound.wire.keys import SEPARATOR
+from southbound.wire.keys import SEPARATOR, id_problem
+
+log = logging.getLogger(__name__)
 
 _CHUNK_MOVES = 500
 _PIECE = 10_000
+_DIGITS_MAX = 9
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -73,6 +81,7 @@ class PlanState:
         self.batches: dict[int, Batch] = {}
         self.moves: dict[int, Move] = {}
         self.notes: dict[int, Note] = {}
+        self.unreadable: dict[bytes, str] = {}
 
     @property
     def header(self) -> Header:
@@ -109,6 +118,12 @@ class Ledger:
         self._position: int | None = None
         self._plans: dict[str, PlanState] = {}
         self._refused: dict[bytes, bytes] = {}
+        self._quarantined = 0
+
+    @property
+    def quarantined(self) -> int:
+        """How many records could not be read."""
+        return self._quarantined
 
     def close(self) -> None:
         """Let go of the clients."""
@@ -132,8 +147,13 @@ class Ledger:
         return sorted(whole, key=lambda state: (state.header.begun_us, state.header.id))
 
     def plan(self, id: str) -> PlanState | None:
-        """Return one of them."""
+        """Return one of them. Raises `WireError` when a record of it cannot be read."""
         found = self._plans.get(id)
+        for key, problem in found.unreadable.items() if found is not None else ():
+            raise WireError(
+                f"plan {id} cannot be told: its record {key!r} in {REBALANCE_TOPIC} cannot be read: "
+                f"{problem}"
+            )
         return found if found is not None and found.is_whole else None
 
     def _read_to(self, end: int, low: int = 0) -> None:
@@ -146,27 +166,54 @@ class Ledger:
         self._position = at
 
     def _take(self, message: Message) -> None:
-        key, value = message.key(), message.value()
-        if not isinstance(key, bytes):
+        value = message.value()
+        try:
+            key = _parsed(message.key())
+        except WireError as error:
+            self._quarantine(message, error)
             return
-        sort, plan, *number = key.decode(errors="replace").split(SEPARATOR)
         if not isinstance(value, bytes):
-            if sort == "plan":
-                # Its tombstone is the last one of a plan that was let go of.
-                self._plans.pop(plan, None)
+            self._take_null(key)
             return
-        state = self._plans.setdefault(plan, PlanState())
-        match sort:
+        try:
+            self._take_record(key, value)
+        except WireError as error:
+            self._quarantine(message, error)
+            self._state(key).unreadable[key.data] = str(error)
+
+    def _quarantine(self, message: Message, error: WireError) -> None:
+        self._quarantined += 1
+        log.error("%s, offset %s: %s", REBALANCE_TOPIC, message.offset(), error)
+
+    def _take_null(self, key: _Key) -> None:
+        state = self._plans.get(key.plan)
+        if state is not None:
+            state.unreadable.pop(key.data, None)
+        if key.sort == "plan":
+            # Its tombstone is the last one of a plan that was let go of.
+            self._plans.pop(key.plan, None)
+
+    def _take_record(self, key: _Key, value: bytes) -> None:
+        match key.sort:
             case "plan":
-                state.found = msgspec.json.decode(value, type=Header)
+                header = _decoded(value, Header)
+                self._state(key).found = header
             case "batches":
-                found = msgspec.json.decode(value, type=tuple[Batch, ...])
-                state.batches.update((batch.number, batch) for batch in found)
+                found = _decoded(value, tuple[Batch, ...])
+                self._state(key).batches.update((batch.number, batch) for batch in found)
             case "move":
-                self._take_move(state.moves, key, int(number[0]), decode_record(value))
+                move = decode_record(value)
+                self._take_move(self._state(key).moves, key.data, key.number, move)
             case "note":
-                note = msgspec.json.decode(value, type=Note)
-                state.notes.setdefault(note.number, note)
+                note = _decoded(value, Note)
+                self._state(key).notes.setdefault(note.number, note)
+            case _:
+                # Sorts that come later are no trouble of this software's plans.
+                return
+        self._state(key).unreadable.pop(key.data, None)
+
+    def _state(self, key: _Key) -> PlanState:
+        return self._plans.setdefault(key.plan, PlanState())
 
     def _take_move(self, moves: dict[int, Move], key: bytes, number: int, record: Move) -> None:
         stored = moves.get(number)
@@ -254,6 +301,36 @@ class Ledger:
         if keys:
             self._appender.append([(key, None) for key in keys])
             self.refresh()
+
+
+class _Key(NamedTuple):
+    """A record's key, taken apart. `number` counts chunks or batches from 0; of a plan it is 0."""
+
+    data: bytes
+    sort: str
+    plan: str
+    number: int
+
+
+_NUMBERED = frozenset({"batches", "move", "note"})
+_T = TypeVar("_T")
+
+
+def _parsed(key: object) -> _Key:
+    if not isinstance(key, bytes):
+        raise WireError("a record without a key")
+    sort, plan, number = [*key.decode(errors="replace").split(SEPARATOR), "", ""][:3]
+    is_number = number.isascii() and number.isdigit() and len(number) <= _DIGITS_MAX
+    if id_problem(plan) is not None or (sort in _NUMBERED and not is_number):
+        raise WireError(f"not a key of the ledger: {key[:80]!r}")
+    return _Key(key, sort, plan, int(number) if is_number else 0)
+
+
+def _decoded(value: bytes, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise WireError(f"not a record of the ledger: {error}") from error
 
 
 def _chunks(batches: Sequence[Batch]) -> Iterator[list[Batch]]:

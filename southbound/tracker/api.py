@@ -13,9 +13,10 @@ tracker itself lacks at the moment is 503. Ids in paths are percent-encoded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -35,9 +36,12 @@ from southbound.tracker.questions import Questions, resource_of
 from southbound.tracker.service import TrackerService
 from southbound.wire.keys import check_id, encode_key
 
+_DIGITS_MAX = 18
 _NAMES = 100
 _LIMIT = 100
+_SHOWN_BYTES = 80
 _encoder = msgspec.json.Encoder()
+T = TypeVar("T")
 
 
 class Api:
@@ -52,7 +56,7 @@ class Api:
         """Answer, or return None for a path that is none."""
         try:
             reply = self._route(request)
-        except (ConfigError, WireError, msgspec.MsgspecError) as error:
+        except (ConfigError, WireError) as error:
             reply = _reply(HTTPStatus.BAD_REQUEST, {"error": str(error)})
         except SouthboundError as error:
             reply = _reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": str(error)})
@@ -104,12 +108,12 @@ class Api:
         return _reply(HTTPStatus.OK, {**msgspec.to_builtins(found), "complete": found.complete})
 
     def _announce(self, body: bytes) -> Reply:
-        document = msgspec.json.decode(body, type=AnnouncementsDocument)
+        document = _decoded(body, AnnouncementsDocument)
         self._service.announce([_announcement(one) for one in document.changesets])
         return _reply(HTTPStatus.ACCEPTED, {"announced": len(document.changesets)})
 
     def _accept(self, body: bytes) -> Reply:
-        document = msgspec.json.decode(body, type=AcceptancesDocument)
+        document = _decoded(body, AcceptancesDocument)
         unknown = self._service.accepted(document.accepted)
         unknown += self._service.refused(document.refused)
         return _reply(HTTPStatus.ACCEPTED, {"unknown": unknown})
@@ -145,18 +149,30 @@ def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     text = query.get(name, "")
     if not text:
         return default
-    if not text.isascii() or not text.isdigit():
-        raise ConfigError("bad request", [Fault(name, text, "must be a whole number")])
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS_MAX:
+        problem = f"must be a whole number of at most {_DIGITS_MAX} digits"
+        raise ConfigError("bad request", [Fault(name, text, problem)])
     return int(text)
 
 
 def _seconds(query: Mapping[str, str]) -> float:
     text = query.get("timeout_s", "") or "0"
     try:
-        return float(text)
-    except ValueError as error:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
         fault = Fault("timeout_s", text, "must be a number of seconds")
-        raise ConfigError("bad request", [fault]) from error
+        raise ConfigError("bad request", [fault])
+    return seconds
+
+
+def _decoded(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        shown = body[:_SHOWN_BYTES].decode(errors="replace")
+        raise ConfigError("bad request", [Fault("body", shown, str(error))]) from error
 
 
 def _found(answer: object, otherwise: str) -> Reply:

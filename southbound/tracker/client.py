@@ -34,6 +34,8 @@ _ANSWER_S = 10.0
 _WAIT_S = 20.0
 _BUSY_S = 0.2
 _AT_ONCE = 500
+_ANSWER_BYTES_MAX = 256 << 20
+_SHOWN_BYTES = 500
 _BUSY = 503
 _NOT_YET = 504
 
@@ -137,7 +139,7 @@ class TrackerClient:
         while True:
             status, answer = self._once(method, path, body)
             if status < http.client.BAD_REQUEST or status == _NOT_YET:
-                return msgspec.json.decode(answer, type=kind)
+                return self._understood(answer, kind)
             if status == http.client.NOT_FOUND:
                 return None
             if status != _BUSY or time.monotonic() >= deadline_s:
@@ -149,19 +151,33 @@ class TrackerClient:
         try:
             connection.request(method, path, body)
             response = connection.getresponse()
-            return response.status, response.read()
+            answer = response.read(_ANSWER_BYTES_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
             raise EdgeError(
                 f"the tracker at {self._url} does not answer: {error}", retryable=True
             ) from error
         finally:
             connection.close()
+        if len(answer) > _ANSWER_BYTES_MAX:
+            raise EdgeError(
+                f"the tracker at {self._url} answers with more than {_ANSWER_BYTES_MAX} bytes",
+                retryable=False,
+            )
+        return response.status, answer
+
+    def _understood(self, answer: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(answer, type=kind)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise EdgeError(
+                f"what answers at {self._url} is no tracker: {error}", retryable=False
+            ) from error
 
     def _refusal(self, status: int, answer: bytes) -> ConfigError | EdgeError:
         try:
             why = msgspec.json.decode(answer, type=_Error).error
-        except msgspec.MsgspecError:
-            why = answer.decode(errors="replace").strip()
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            why = answer[:_SHOWN_BYTES].decode(errors="replace").strip()
         message = f"the tracker at {self._url} says: {why or status}"
         if status < http.client.INTERNAL_SERVER_ERROR:
             return ConfigError(message)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from southbound.resources import ScopeClass
+from southbound.wire.versioned import Micros, Revision
 
 
 class EffectiveResource(msgspec.Struct, frozen=True):
@@ -61,7 +62,7 @@ class PartDocument(msgspec.Struct, frozen=True):
     """One scope's share: its class and id, and (kind, id, revision) of each resource."""
 
     cls: ScopeClass = msgspec.field(name="class")
-    resources: tuple[tuple[str, str, int], ...]
+    resources: tuple[tuple[str, str, Revision], ...]
     scope: str = ""
 
 
@@ -69,7 +70,7 @@ class ChangesetDocument(msgspec.Struct, frozen=True):
     """A changeset as it is announced. `sent_us`: when it is meant to be sent."""
 
     id: str
-    sent_us: int
+    sent_us: Micros
     parts: tuple[PartDocument, ...]
 
 

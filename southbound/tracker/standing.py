@@ -144,11 +144,14 @@ def _own(own: Standing | None, revision: int | None) -> _Finding | None:
 
 def _found(own: Standing, look: Look, troubled: Iterable[Standing]) -> Iterator[_Finding]:
     """Yield what is amiss with whatever a resource needs, directly or not."""
-    needed = list(own.needs)
-    for key in needed:  # grows while it is walked
+    needed = dict.fromkeys(own.needs)
+    pending = list(needed)
+    for key in pending:  # grows while it is walked
         standing = look(key)
         if standing is not None:
-            needed += [one for one in standing.needs if one not in needed]
+            new = [one for one in dict.fromkeys(standing.needs) if one not in needed]
+            needed.update(dict.fromkeys(new))
+            pending += new
         finding = _need(key, standing)
         if finding is not None:
             yield finding

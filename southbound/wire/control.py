@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from southbound.errors import WireError
-from southbound.wire.envelope import VERSION
-
-_VERSION_BYTE = bytes([VERSION])
+from southbound.wire.versioned import VERSION_BYTE, Count, Micros, opened
 
 NULL_BELIEVED_US = 86_400_000_000
 """A null in `sb.moves` ends only an entry that was written at least this long before it.
@@ -24,15 +21,15 @@ Whoever prunes an old entry may be overtaken by a new one, which his null would 
 class Marker(msgspec.Struct, frozen=True, array_like=True):
     """`!handover`: this scope's stream goes on at `row` (a placement's), from offset `start`."""
 
-    epoch: int
+    epoch: Count
     row: str
-    start: int
+    start: Count
 
 
 class Seal(msgspec.Struct, frozen=True, array_like=True):
     """`!seal`: everything of this scope up to `epoch` has been copied into this slot."""
 
-    epoch: int
+    epoch: Count
 
 
 class MoveEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -41,9 +38,9 @@ class MoveEntry(msgspec.Struct, frozen=True, array_like=True):
     `row` is a placement's row for a host, a VPC's row for a VPC; `epoch` is the row's.
     """
 
-    epoch: int
+    epoch: Count
     row: str
-    written_us: int
+    written_us: Micros
 
 
 class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -54,57 +51,40 @@ class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
     resource, `row` is `<partition>`.
     """
 
-    epoch: int
+    epoch: Count
     row: str
     writer: str
-    written_us: int
+    written_us: Micros
     mended: bool = False
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoders = {
-    kind: msgspec.msgpack.Decoder(kind) for kind in (Marker, Seal, MoveEntry, JournalEntry)
-}
+_markers = msgspec.msgpack.Decoder(Marker)
+_seals = msgspec.msgpack.Decoder(Seal)
+_moves = msgspec.msgpack.Decoder(MoveEntry)
+_journals = msgspec.msgpack.Decoder(JournalEntry)
 
 
 def encode_control(value: Marker | Seal | MoveEntry | JournalEntry) -> bytes:
     """Return the value of a control record or entry."""
-    return _VERSION_BYTE + _encoder.encode(value)
-
-
-def _decode(data: bytes, kind: type[msgspec.Struct]) -> msgspec.Struct:
-    if data[:1] != _VERSION_BYTE:
-        raise WireError(f"unknown wire version {data[0]}" if data else "empty value")
-    try:
-        value: msgspec.Struct = _decoders[kind].decode(memoryview(data)[1:])  # type: ignore[index]
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise WireError(f"malformed {kind.__name__}: {error}") from error
-    return value
+    return VERSION_BYTE + _encoder.encode(value)
 
 
 def decode_marker(data: bytes) -> Marker:
     """Read a `!handover` value. Raises `WireError`."""
-    value = _decode(data, Marker)
-    assert isinstance(value, Marker)
-    return value
+    return opened(data, _markers, "marker")
 
 
 def decode_seal(data: bytes) -> Seal:
     """Read a `!seal` value. Raises `WireError`."""
-    value = _decode(data, Seal)
-    assert isinstance(value, Seal)
-    return value
+    return opened(data, _seals, "seal")
 
 
 def decode_move(data: bytes) -> MoveEntry:
     """Read an entry of `sb.moves`. Raises `WireError`."""
-    value = _decode(data, MoveEntry)
-    assert isinstance(value, MoveEntry)
-    return value
+    return opened(data, _moves, "entry of sb.moves")
 
 
 def decode_journal(data: bytes) -> JournalEntry:
     """Read an entry of `sb.directory`. Raises `WireError`."""
-    value = _decode(data, JournalEntry)
-    assert isinstance(value, JournalEntry)
-    return value
+    return opened(data, _journals, "entry of sb.directory")

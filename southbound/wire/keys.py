@@ -107,5 +107,5 @@ def parse_scope_text(text: str) -> Scope:
     """Read what `scope_text` wrote. Raises `WireError`."""
     letter, _, id = text.partition(SEPARATOR)
     if letter not in _CLASS or id_problem(id) is not None:
-        raise WireError(f"not a scope: {text!r}")
+        raise WireError(f"not a scope: {text[:80]!r}")
     return Scope(_CLASS[letter], id)

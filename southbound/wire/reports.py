@@ -9,15 +9,21 @@ an array, so what older readers know keeps its bytes.
 from __future__ import annotations
 
 import enum
+import re
+from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
 
 from southbound.errors import WireError
-from southbound.resources import ResourceKey
-from southbound.wire.envelope import VERSION
-from southbound.wire.keys import SEPARATOR, decode_key, encode_key
+from southbound.resources import ID_BYTES_MAX, ResourceKey
+from southbound.wire.keys import SEPARATOR, decode_key, encode_key, id_problem
+from southbound.wire.versioned import VERSION_BYTE, Count, Micros, Revision, opened
 
-_VERSION_BYTE = bytes([VERSION])
+# Nearly all keys are of printable ASCII; what is not is looked at as a key of records is.
+_PLAIN_KEY = re.compile(rb"(?:[hv]\x1f[ -~]{1,255}|p)\x1f[ -~]{1,255}\x1f[ -~]{1,255}")
+
+_ChangesetId = Annotated[str, msgspec.Meta(max_length=ID_BYTES_MAX)]
 
 
 class Outcome(enum.IntEnum):
@@ -37,11 +43,11 @@ class ReportEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     refers to; empty for a delete, and for kinds that nobody waits for.
     """
 
-    changeset: str
+    changeset: _ChangesetId
     key: bytes
-    revision: int
+    revision: Revision
     outcome: Outcome
-    at_us: int
+    at_us: Micros
     detail: str = ""
     deleted: bool = False
     needs: tuple[bytes, ...] = ()
@@ -58,9 +64,9 @@ class Inventory(msgspec.Struct, frozen=True, array_like=True):
     `taken_us`: when it was taken; the same in all parts. What no part names is not on the host.
     """
 
-    taken_us: int
-    index: int
-    count: int
+    taken_us: Micros
+    index: Count
+    count: Count
 
 
 class Report(msgspec.Struct, frozen=True, array_like=True):
@@ -70,7 +76,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     """
 
     host: str
-    sent_us: int
+    sent_us: Micros
     entries: tuple[ReportEntry, ...]
     inventory: Inventory | None = None
 
@@ -78,7 +84,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
 class Presence(msgspec.Struct, frozen=True, array_like=True):
     """Value on the interest topic: the host follows the VPC since then."""
 
-    since_us: int
+    since_us: Micros
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -98,7 +104,7 @@ def encode_report(report: Report) -> bytes:
     fields: tuple[object, ...] = (report.host, report.sent_us, [*map(_spoken, report.entries)])
     if report.inventory is not None:
         fields += (report.inventory,)
-    return _VERSION_BYTE + _encoder.encode(fields)
+    return VERSION_BYTE + _encoder.encode(fields)
 
 
 def _spoken(entry: ReportEntry) -> tuple[object, ...]:
@@ -111,16 +117,22 @@ def _spoken(entry: ReportEntry) -> tuple[object, ...]:
 
 def decode_report(data: bytes) -> Report:
     """Read a status record's value. Raises `WireError`."""
-    if data[:1] != _VERSION_BYTE:
-        raise WireError(f"unknown wire version {data[0]}" if data else "empty value")
-    try:
-        report = _report_decoder.decode(memoryview(data)[1:])
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise WireError(f"malformed report: {error}") from error
+    report = opened(data, _report_decoder, "report")
     part = report.inventory
     if part is not None and not 0 <= part.index < part.count:
         raise WireError(f"inventory part {part.index} is not below {part.count}")
+    problem = id_problem(report.host)
+    if problem is not None:
+        raise WireError(f"malformed report: its host: {problem}")
+    for entry in report.entries:
+        _check_keys((entry.key, *entry.needs))
     return report
+
+
+def _check_keys(keys: Iterable[bytes]) -> None:
+    for key in keys:
+        if _PLAIN_KEY.fullmatch(key) is None:
+            decode_key(key)
 
 
 def interest_key(vpc: str, host: str) -> bytes:
@@ -134,21 +146,16 @@ def parse_interest_key(data: bytes) -> tuple[str, str]:
         vpc, separator, host = data.decode().partition(SEPARATOR)
     except UnicodeDecodeError as error:
         raise WireError(f"key is not UTF-8: {data[:80]!r}") from error
-    if not (vpc and separator and host) or SEPARATOR in host:
+    if not separator or id_problem(vpc) is not None or id_problem(host) is not None:
         raise WireError(f"not an interest key: {data[:80]!r}")
     return vpc, host
 
 
 def encode_presence(presence: Presence) -> bytes:
     """Return the value of an interest record."""
-    return _VERSION_BYTE + _encoder.encode(presence)
+    return VERSION_BYTE + _encoder.encode(presence)
 
 
 def decode_presence(data: bytes) -> Presence:
     """Read an interest record's value. Raises `WireError`."""
-    if data[:1] != _VERSION_BYTE:
-        raise WireError(f"unknown wire version {data[0]}" if data else "empty value")
-    try:
-        return _presence_decoder.decode(memoryview(data)[1:])
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise WireError(f"malformed presence: {error}") from error
+    return opened(data, _presence_decoder, "presence")

@@ -247,7 +247,7 @@ def _outcomes(plan: Plan, ended: _Ended) -> dict[ResourceKey, str]:
             continue
         try:
             answer = _answers.decode(line)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             rest = rest or f"wrote a line that is no answer: {line[:80]!r}"
         else:
             answers[answer.n] = answer

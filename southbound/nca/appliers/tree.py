@@ -115,14 +115,14 @@ def decode_revision(data: bytes) -> int:
     """Return the revision in a document, or 0 when it is not a whole document."""
     try:
         return _revision_decoder.decode(data).revision
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return 0
 
 
 def _read_document(path: Path) -> Document:
     try:
         return _document_decoder.decode(path.read_bytes())
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise EdgeError(f"{path}: not a document of this tree: {error}", retryable=False) from error
 
 
