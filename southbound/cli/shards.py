@@ -75,6 +75,13 @@ def plan(
     vpc: Annotated[list[str] | None, typer.Option(help="Move this VPC (repeatable).")] = None,
     to: Annotated[str, typer.Option(help="Where to: a cluster or a pool.")] = "",
     pin_vpc: Annotated[str | None, typer.Option(help="Give this VPC slots of its own.")] = None,
+    replicas: Annotated[
+        bool,
+        typer.Option("--replicas", help="Drop VPCs' replicas without ports; add lacking ones."),
+    ] = False,
+    replica_grace: Annotated[
+        float, typer.Option(min=0, help="Seconds for which a replica without ports stays.")
+    ] = 3_600.0,
     out: Annotated[Path | None, typer.Option(help="Write the plan's file here.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan, write no file.")
@@ -94,11 +101,15 @@ def plan(
     }
     goals = [Goal(kind=kind, what=(name,)) for kind, name in named.items() if name]
     goals += [Goal(kind="even", by=by)] if even else []
+    goals += [Goal(kind="replicas")] if replicas else []
     for kind, ids in (("hosts", host), ("vpcs", vpc)):
         goals += [Goal(kind=kind, what=tuple(sorted(set(ids))), to=to)] if ids else []
     goal = _only_goal(goals, to, by)
     with session.directory() as directory:
-        made = make_plan(_snapshot(directory, sample if goal.by == "traffic" else 0.0), goal)
+        snapshot = _snapshot(directory, sample if goal.by == "traffic" else 0.0)
+        if goal.kind == "replicas":
+            snapshot = _with_ports(snapshot, replica_grace)
+        made = make_plan(snapshot, goal)
         show_plan(session, made, directory.topology)
     if not made.moves:
         say("nothing needs to move")
@@ -114,7 +125,9 @@ def _only_goal(goals: list[Goal], to: str, by: str) -> Goal:
     faults = []
     if len(goals) != 1:
         faults.append(
-            Fault("goal", len(goals), "name one: --drain-..., --fill, --even, --host, ...")
+            Fault(
+                "goal", len(goals), "name one: --drain-..., --fill, --even, --replicas, --host, ..."
+            )
         )
     elif goals[0].kind in {"hosts", "vpcs"} and not to:
         faults.append(Fault("--to", to, "is needed: a cluster or a pool"))
@@ -135,6 +148,13 @@ def _snapshot(directory: Directory, sample_s: float) -> Snapshot:
         return snapshot_of(directory)
     say(f"measuring the slots' traffic for {sample_s:g} s")
     return snapshot_of(directory, measure(directory.topology, sample_s))
+
+
+def _with_ports(snapshot: Snapshot, grace_s: float) -> Snapshot:
+    from southbound.rebalance.unused import with_ports
+
+    say("reading which ports there are")
+    return with_ports(snapshot, grace_s, time.time_ns() // 1000)
 
 
 @app.command(cls=Verb)

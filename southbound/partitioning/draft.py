@@ -32,7 +32,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     `occupied`: how many each slot of each pool holds, with reservations; counted from the rows where
     it is not given. `slot_weights`: measured traffic of each slot of each pool, in any unit;
-    `host_weights`: of hosts that were measured singly.
+    `host_weights`: of hosts that were measured singly. `unused`: VPC and cluster of replicas that no
+    port in the cluster needs; `lacking`: of those that ports need and that are not there.
     """
 
     topology: Topology
@@ -42,6 +43,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     occupied: Mapping[str, Sequence[int]] | None = None
     slot_weights: Mapping[str, Sequence[float]] | None = None
     host_weights: Mapping[str, float] = msgspec.field(default_factory=dict)
+    unused: frozenset[tuple[str, str]] = frozenset()
+    lacking: frozenset[tuple[str, str]] = frozenset()
 
 
 class Slot(NamedTuple):
@@ -247,6 +250,12 @@ class Draft:
         """Make a cluster the home of a VPC; what was the home stays a replica."""
         self.moves.append(
             PlannedMove(cls="vpc", id=vpc, action="home", old=row.home.row(), cluster=cluster)
+        )
+
+    def add(self, vpc: str, row: VpcPlacement, cluster: str) -> None:
+        """Give a VPC a replica in a cluster."""
+        self.moves.append(
+            PlannedMove(cls="vpc", id=vpc, action="add", old=row.home.row(), cluster=cluster)
         )
 
     def drop(self, stream: Stream) -> None:

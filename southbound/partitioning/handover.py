@@ -31,7 +31,7 @@ way); mending before the seal, and everything from a source that is itself seale
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -172,7 +172,7 @@ def next_action(move: Move) -> Action:
         return _leaving_action(move)
     match move.step:
         case Step.DECIDED:
-            return AnnounceMoves(tuple(_announcement(part) for part in move.of(Standing.LEFT)))
+            return AnnounceMoves(tuple(_announcements(move)))
         case Step.LEFT:
             return Flip(_decided_rows(move))
         case Step.FLIPPED:
@@ -245,9 +245,17 @@ def _span(part: Part, copied: int, end: int) -> Span:
     return Span(part.cls, part.id, begin, max(begin, end), part.new, part.old.epoch)
 
 
-def _announcement(part: Part) -> Announcement:
-    row = decided_row(part)
-    return Announcement(part.fence, part.cls, part.id, _row_epoch(part), row)
+def _announcements(move: Move) -> Iterator[Announcement]:
+    """Tell the fence; of a replica that is no more, also the cluster that it was in.
+
+    Whoever publishes a port there looks at that cluster's `sb.moves` anyway.
+    """
+    for part in move.of(Standing.LEFT):
+        clusters = [part.fence]
+        if move.kind is Kind.REMOVE and move.old.cluster != part.fence:
+            clusters.append(move.old.cluster)
+        for cluster in clusters:
+            yield Announcement(cluster, part.cls, part.id, _row_epoch(part), decided_row(part))
 
 
 def _row_epoch(part: Part) -> int:

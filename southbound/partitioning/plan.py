@@ -85,8 +85,8 @@ class PoolChange(msgspec.Struct, frozen=True, kw_only=True):
 class Goal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a plan is for, in the words of the command line.
 
-    `kind`: `drain-cluster`, `drain-pool`, `drain-slot`, `fill`, `even`, `hosts`, `vpcs`, `pin` or
-    `back`. `what`: cluster, pool, slot (`pool/topic/partition`), ids, or the plan that is undone.
+    `kind`: `drain-cluster`, `drain-pool`, `drain-slot`, `fill`, `even`, `hosts`, `vpcs`, `pin`,
+    `replicas` or `back`. `what`: cluster, pool, slot (`pool/topic/partition`), ids, or the plan that is undone.
     """
 
     kind: str

@@ -46,6 +46,8 @@ def make_plan(snapshot: Snapshot, goal: Goal) -> Plan:
             _send_vpcs(draft, goal.what, goal.to)
         case "pin":
             _pin(draft, _only(goal))
+        case "replicas":
+            _follow_ports(draft)
         case _:
             raise PlanError(f"no such goal: {goal.kind!r}")
     return finished(draft, goal)
@@ -275,6 +277,20 @@ def _pin_replica(draft: Draft, stream: Stream) -> None:
         f"no slot of cluster {cluster!r} is empty for VPC {stream.id!r}: add a pool of VPCs there, "
         "with max_per_slot 1 where it shall stay alone"
     )
+
+
+def _follow_ports(draft: Draft) -> None:
+    """Drop the replicas that no port needs, but never a home; add those that ports lack."""
+    snapshot, topology = draft.snapshot, draft.topology
+    for vpc, cluster in sorted(snapshot.lacking):
+        row = snapshot.vpcs.get(vpc)
+        if row is not None and row.in_cluster(cluster, topology) is None:
+            draft.add(vpc, row, cluster)
+    for pool in topology.pools_in("vpc"):
+        for stream in draft.streams(pool.id):
+            is_home = snapshot.vpcs[stream.id].home == stream.placement
+            if not is_home and (stream.id, pool.cluster) in snapshot.unused:
+                draft.drop(stream)
 
 
 def back(plan_id: str, snapshot: Snapshot, undone: Iterable[PlannedMove]) -> Plan:

@@ -164,7 +164,9 @@ class Seal(msgspec.Struct, frozen=True):
 
 class Release(msgspec.Struct, frozen=True):
     """Give occupancy back: in the old slot of the parts that `left` it, which are to be cleaned
-    there later; in the new one of the parts that never entered it, the `rest`. Answer: `Released`.
+    there later; in the new one of the parts that never entered it, the `rest`. Where VPCs have lost a
+    replica, look for ports on hosts of that cluster once more, and seed what is needed after all.
+    Answer: `Released`.
     """
 
     old: Address

@@ -25,7 +25,7 @@ from southbound.errors import (
 from southbound.partitioning.topology import Cluster, Topology
 from southbound.producer.core import Parcel, Route, Standing, judge
 from southbound.producer.delivery import Group
-from southbound.resources import Scope
+from southbound.resources import Scope, vpc_scope
 from southbound.settings import PublisherSettings
 from southbound.wire.control import MoveEntry
 
@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 class Fencer:
     """One cluster's. `resend` sends parts on their new routes; `settle` takes those with a verdict.
 
-    `adopt` is told each row that turned a part.
+    `adopt` is told each row that turned a part, and of each VPC that has left the cluster;
+    `is_present` tells whether the VPCs of a part's ports are known to be where it was sent to.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Fencer:
         resend: Callable[[Sequence[Parcel]], None],
         settle: Callable[[Sequence[Parcel]], None],
         adopt: Callable[[Scope, str], None],
+        is_present: Callable[[Parcel], bool],
     ) -> None:
         self._tail = MovesTail(cluster, client_id=f"{settings.client_id}-{cluster.id}")
         self._settings = settings
@@ -54,6 +56,7 @@ class Fencer:
         self._resend = resend
         self._settle = settle
         self._adopt = adopt
+        self._is_present = is_present
         # Bounded by the publisher's buffer: every group holds parts that have room in it.
         self._groups: queue.SimpleQueue[Group | Parcel | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
@@ -153,22 +156,38 @@ class Fencer:
         try:
             entry = self._tail.entry(parcel.scope)
             route = judge(parcel, entry, self._topology())
+            is_complete = route is None and self._has_vpcs(parcel)
         except (WireError, PlanError) as error:
             parcel.fail(_lost(parcel, error))
             return False
-        if route is None:
+        if is_complete:
             parcel.accept()
             return False
-        assert entry is not None
         return self._turn(parcel, route, entry)
 
-    def _turn(self, parcel: Parcel, route: Route, entry: MoveEntry) -> bool:
+    def _has_vpcs(self, parcel: Parcel) -> bool:
+        """Tell whether the VPCs of a part's ports are still where it was delivered.
+
+        Who drops a replica tells this cluster's `sb.moves` first, and looks for ports after that.
+        """
+        told = False
+        for vpc in parcel.vpcs:
+            entry = self._tail.entry(vpc_scope(vpc))
+            if entry is not None:
+                self._adopt(vpc_scope(vpc), entry.row)
+                told = True
+        return not told or self._is_present(parcel)
+
+    def _turn(self, parcel: Parcel, route: Route | None, entry: MoveEntry | None) -> bool:
+        """Note a new route, or (None) that the part must wait for a VPC of its ports."""
         parcel.resends += 1
         if parcel.resends > self._settings.resends_max:
             parcel.fail(_lost(parcel, PlanError(f"turned {parcel.resends} times")))
             return False
-        parcel.route = route
-        self._adopt(parcel.scope, entry.row)
+        if route is not None:
+            assert entry is not None
+            parcel.route = route
+            self._adopt(parcel.scope, entry.row)
         return True
 
 

@@ -212,8 +212,16 @@ class Publisher:
     # On the way.
 
     def _send_on(self, parcels: Sequence[Parcel]) -> None:
+        """Send parts on; those that are where they should be already are only looked at."""
+        away = []
+        for parcel in parcels:
+            assert parcel.route is not None
+            if parcel.sent and not unsent(parcel, parcel.route):
+                self._fencer(parcel.route.keeper).put(parcel)
+            else:
+                away.append(parcel)
         # The same way out for the few as for the one: it is warm, and keeps a scope's order.
-        self._send(parcels, bulk=len(parcels) >= self.settings.bulk_from)
+        self._send(away, bulk=len(away) >= self.settings.bulk_from)
 
     def _send(self, parcels: Sequence[Parcel], *, bulk: bool) -> None:
         for keeper in {one.route.keeper for one in parcels if one.route is not None}:
@@ -221,20 +229,14 @@ class Publisher:
         self._delivery.send(parcels, bulk=bulk)
 
     def _resend(self, parcels: Sequence[Parcel]) -> None:
-        """Send turned parts on; those whose new route asks for no delivery are only looked at."""
+        """Send turned parts on, once the VPCs of their ports are where they are to go."""
         with self._counting:
             self.counters.turned += len(parcels)
-        away = []
-        waiting = []
+        away: list[Parcel] = []
+        waiting: list[Parcel] = []
         for parcel in parcels:
-            assert parcel.route is not None
-            if not unsent(parcel, parcel.route):
-                self._fencer(parcel.route.keeper).put(parcel)
-            elif self._resolver.is_present(parcel):
-                away.append(parcel)
-            else:
-                # The host has gone to a cluster where a VPC of its ports may not be yet.
-                waiting.append(parcel)
+            # The host may have gone to where a VPC of its ports is not yet, or not any more.
+            (away if self._resolver.is_present(parcel) else waiting).append(parcel)
         if waiting:
             self._resolver.put(waiting)
         self._send_on(away)
@@ -255,6 +257,7 @@ class Publisher:
                     resend=self._resend,
                     settle=self._settle,
                     adopt=self._directory.adopt,
+                    is_present=self._resolver.is_present,
                 )
                 fencer.start()
                 self._fencers[cluster] = fencer

@@ -155,10 +155,13 @@ class Resolver:
     def _is_present(
         self, vpc: str, cluster: str, row: VpcPlacement | None, topology: Topology
     ) -> bool:
-        """A replica that was seen complete may have been dropped since: its row, if known, decides."""
-        if (vpc, cluster) not in self._present:
+        """A replica that was seen complete may have been dropped since: its row decides.
+
+        A row that is not known here (any more) is looked up: what was seen says nothing by itself.
+        """
+        if row is None or (vpc, cluster) not in self._present:
             return False
-        return row is None or row.in_cluster(cluster, topology) is not None
+        return row.in_cluster(cluster, topology) is not None
 
     def _known_public(self, parcel: Parcel) -> Route | None:
         keys = [decode_key(record.key) for record in parcel.records]

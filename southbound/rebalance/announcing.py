@@ -9,7 +9,7 @@ is higher once more.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from southbound.directory.moves import MovesLog, MovesTail
@@ -73,6 +73,16 @@ class Announcer:
             if there is None or there.epoch < row.epoch:
                 missing[scope] = row
         self._append(moves, missing)
+
+    def told(self, scopes: Iterable[Scope], cluster: Cluster) -> dict[Scope, str]:
+        """Return the rows that `sb.moves` of a cluster tells now of those that it tells of.
+
+        Raises `EdgeError`, `WireError`.
+        """
+        moves = self._open(cluster)
+        moves.tail.look(self._timeout_s)
+        found = {scope: moves.tail.entry(scope) for scope in scopes}
+        return {scope: entry.row for scope, entry in found.items() if entry is not None}
 
     def _append(self, moves: _Moves, rows: Mapping[Scope, Row]) -> dict[Scope, MoveEntry]:
         """Append rows, then what is higher than the entry appended last, until nothing is.

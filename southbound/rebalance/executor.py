@@ -42,7 +42,7 @@ from southbound.rebalance.hands import Hands, Task
 from southbound.rebalance.ledger import Batch, Ledger, Note, PlanState
 from southbound.rebalance.patience import Patience
 from southbound.rebalance.rehoming import Rehomer
-from southbound.rebalance.rounds import record_of, scope_of, undoing
+from southbound.rebalance.rounds import record_of, scope_of, undoing, without
 from southbound.rebalance.seeding import Seeder
 from southbound.rebalance.slots import Slots
 from southbound.resources import ScopeClass
@@ -292,8 +292,14 @@ class Executor:
         """Return the claimed records of a round's batches, as they stand in the ledger."""
         fresh = [batch for batch in turn if batch.number not in state.moves]
         rows = self._directory.rows({scope_of(one) for batch in fresh for one in batch.moves})
+        dropped = {
+            (one.id, one.cluster) for batch in fresh for one in batch.moves if one.action == "drop"
+        }
+        needed = self._hands.needed(dropped)
         made = {
-            batch.number: record_of(state.header.id, batch, rows, self._directory.topology)
+            batch.number: record_of(
+                state.header.id, without(batch, needed), rows, self._directory.topology
+            )
             for batch in fresh
         }
         records = {batch.number: state.moves.get(batch.number) for batch in turn}

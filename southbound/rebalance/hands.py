@@ -16,15 +16,16 @@ from typing import TypeVar
 from southbound.directory.directory import Directory
 from southbound.errors import EdgeError, SouthboundError, WireError
 from southbound.partitioning import steps
-from southbound.partitioning.handover import Move
+from southbound.partitioning.handover import Kind, Move
 from southbound.partitioning.move import Part
 from southbound.partitioning.placement import Address
 from southbound.rebalance.announcing import Announcer, Row
 from southbound.rebalance.copying import History, copies
+from southbound.rebalance.ports import Ports
 from southbound.rebalance.seeding import Seeder
 from southbound.rebalance.slots import Slots, Written
 from southbound.rebalance.sources import Reach, Sources, stale_keys
-from southbound.resources import PORT, Op, Scope, ScopeClass, vpc_of_port
+from southbound.resources import PORT, Op, Scope, ScopeClass, vpc_of_port, vpc_scope
 from southbound.wire.control import Marker, Seal, encode_control
 from southbound.wire.envelope import decode, decode_spec
 from southbound.wire.keys import RESERVED, decode_key, handover_key, scope_prefix, seal_key
@@ -50,6 +51,7 @@ class Hands:
         self._announcer = announcer
         self._slots = slots
         self._sources = Sources(slots)
+        self._ports = Ports(lambda: directory.topology, slots)
         self.copied = 0
 
     def forget(self) -> None:
@@ -169,13 +171,18 @@ class Hands:
     def _bring_vpcs(
         self, pairs: Sequence[_Copying], histories: Mapping[Scope, History]
     ) -> dict[str, SouthboundError]:
-        """Make the VPCs of moving hosts' ports present in the clusters that these come into."""
+        """Make the VPCs of moving hosts' ports present in the clusters that these come into.
+
+        After the copies: who drops a replica there meanwhile has told `sb.moves` first, and looks
+        for ports after that.
+        """
         wanted: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for move, action in pairs:
             for span in action.spans if action.old.cluster != action.new.cluster else ():
                 if span.cls == "host":
                     for vpc in _vpcs(histories[_scope(span)]):
                         wanted[vpc, action.new.cluster].append(move.id)
+        self._learn(wanted)
         failed: dict[str, SouthboundError] = {}
         for pair, result in (self._seeder.ensure_many(list(wanted)) if wanted else {}).items():
             if isinstance(result, EdgeError) and result.retryable:
@@ -183,6 +190,16 @@ class Hands:
             if isinstance(result, SouthboundError):
                 failed.update(dict.fromkeys(wanted[pair], result))
         return failed
+
+    def _learn(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Take over what clusters tell of VPCs that are, or were, in them."""
+        vpcs: defaultdict[str, list[Scope]] = defaultdict(list)
+        for vpc, cluster in wanted:
+            vpcs[cluster].append(vpc_scope(vpc))
+        for cluster, scopes in vpcs.items():
+            told = self._announcer.told(scopes, self._directory.topology.cluster(cluster))
+            for scope, row in told.items():
+                self._directory.adopt(scope, row)
 
     # The decision, and what makes it known.
 
@@ -310,9 +327,37 @@ class Hands:
         )
         return {move.id: steps.Sealed() for move, _ in pairs}
 
+    # Replicas that go.
+
+    def needed(self, replicas: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return those (VPC and cluster) of which a host of the cluster has a port now."""
+        found: set[tuple[str, str]] = set()
+        vpcs: defaultdict[str, set[str]] = defaultdict(set)
+        for vpc, cluster in replicas:
+            vpcs[cluster].add(vpc)
+        for cluster, those in vpcs.items():
+            book = self._ports.look(cluster)
+            found.update((vpc, cluster) for vpc in those if book.has(vpc))
+        return found
+
     def _release(self, tasks: Sequence[Task]) -> Outcomes:
-        """The script that wrote the rows gave back what they, and reservations before, had counted."""
-        return {move.id: steps.Released() for move, _ in tasks}
+        """Look once more whether a replica that went is needed after all: then it is seeded anew.
+
+        Occupancy is no business of anybody here: the script that wrote the rows gave back what they,
+        and reservations before, had counted.
+        """
+        outcomes: Outcomes = {move.id: steps.Released() for move, _ in tasks}
+        went: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for move, action in _typed(tasks, steps.Release):
+            for part in action.left if move.kind is Kind.REMOVE else ():
+                went[part.id, action.old.cluster].append(move.id)
+        needed = self.needed(went)
+        for pair, result in (self._seeder.ensure_many(sorted(needed)) if needed else {}).items():
+            if isinstance(result, EdgeError) and result.retryable:
+                raise result
+            if isinstance(result, SouthboundError):
+                outcomes.update(dict.fromkeys(went[pair], result))
+        return outcomes
 
 
 def _typed(tasks: Sequence[Task], kind: type[_Action]) -> list[tuple[Move, _Action]]:

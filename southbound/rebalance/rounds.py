@@ -7,6 +7,7 @@ not where the plan found it is left alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from southbound.errors import SouthboundError
 from southbound.partitioning.handover import Kind, Move, Part, Standing, plan_move
@@ -34,6 +35,9 @@ def record_of(
 
     `rows` are those of its scopes. Streams that are elsewhere by now, or gone, are left out.
     """
+    if not batch.moves:
+        words = "hosts of the cluster have ports of these VPCs"
+        return Note(plan=plan, number=batch.number, state="skipped", detail=words)
     first = batch.moves[0]
     try:
         parts = [
@@ -49,6 +53,16 @@ def record_of(
         return plan_move(plan, str(batch.number), kind, slots, parts)
     except SouthboundError as error:
         return Note(plan=plan, number=batch.number, state="skipped", detail=str(error))
+
+
+def without(batch: Batch, needed: AbstractSet[tuple[str, str]]) -> Batch:
+    """Return a batch less the replicas (VPC and cluster) that are not to go after all."""
+    moves = tuple(
+        move
+        for move in batch.moves
+        if move.action != "drop" or (move.id, move.cluster) not in needed
+    )
+    return Batch(batch.number, moves)
 
 
 def _part(move: PlannedMove, row: str | None, topology: Topology) -> Part | None:

@@ -53,12 +53,18 @@ class Slots:
 
     def read(self, ranges: Mapping[Address, tuple[int, int]]) -> dict[Address, list[Record]]:
         """Return the records of each slot from its first offset to before its second."""
-        found: dict[Address, list[Record]] = {}
+        return {
+            address: [record_in(message) for message in messages]
+            for address, messages in self.messages(ranges).items()
+        }
+
+    def messages(self, ranges: Mapping[Address, tuple[int, int]]) -> dict[Address, list[Message]]:
+        """Do the same, with everything that the log says of each record."""
+        found: dict[Address, list[Message]] = {}
         for cluster, there in _by_cluster(ranges, lambda address: address.cluster):
             asked = {_place(address): ranges[address] for address in there}
             read = self._reader(cluster).read(asked, self._timeout_s)
-            for address in there:
-                found[address] = [record_in(message) for message in read[_place(address)]]
+            found.update((address, read[_place(address)]) for address in there)
         return found
 
     def append(self, records: Sequence[Written]) -> int:
@@ -117,3 +123,8 @@ def record_in(message: Message) -> Record:
         key if isinstance(key, bytes) else b"",
         value if isinstance(value, bytes) else None,
     )
+
+
+def taken_us(message: Message) -> int:
+    """Return when the log took a message, in microseconds since 1970."""
+    return message.timestamp()[1] * 1000

@@ -37,6 +37,7 @@ from southbound.partitioning.planner import make_plan
 from southbound.partitioning.topology import Pool, Topology
 from southbound.producer import Publisher, Receipt
 from southbound.rebalance.executor import Executor, Progress
+from southbound.rebalance.unused import with_ports
 from southbound.resources import (
     Changeset,
     Op,
@@ -241,6 +242,19 @@ class Shards:
             placed = {host: self.place(host) for host in goal.what}
             return make_plan(self._snapshot(placed, {}), goal)
         return make_plan(self.snapshot(), goal)
+
+    def unused_plan(self, grace_s: float = 0.0) -> Plan:
+        """Make the plan that drops replicas without ports, and adds those that ports lack."""
+        known = with_ports(self.snapshot(), grace_s, time.time_ns() // 1000)
+        mine = {id for vpcs in self.vpcs_of.values() for id in vpcs}
+        # What other tests have left behind is no concern of this one's.
+        unused = frozenset(one for one in known.unused if one[0] in mine)
+        known = msgspec.structs.replace(known, unused=unused, lacking=frozenset())
+        return make_plan(known, Goal(kind="replicas"))
+
+    def unused(self, grace_s: float = 0.0) -> dict[str, str]:
+        """Return the VPCs that would lose a replica, and in which cluster."""
+        return {move.id: move.cluster for move in self.unused_plan(grace_s).moves}
 
     @contextmanager
     def executor(self, **settings: object) -> Iterator[Executor]:

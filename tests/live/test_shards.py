@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from southbound.directory import Directory
 from southbound.edge.admin import apply_topics
 from southbound.errors import StaleMap
 from southbound.local.fleet import LocalFleet
+from southbound.partitioning.placement import address_of
 from southbound.partitioning.plan import Goal
-from southbound.partitioning.topology import Topology
-from southbound.resources import ResourceKey, host_scope, vpc_scope
+from southbound.partitioning.topology import Pool, Topology
+from southbound.producer import Publisher
+from southbound.resources import Changeset, Op, Resource, ResourceKey, host_scope, vpc_scope
 from tests.live.conftest import FleetFactory
 from tests.live.directory_kit import DirectoryKit, eventually, kit_of
 from tests.live.shard_agent_child import read_plans
@@ -313,6 +316,122 @@ def test_vpcs_move_with_their_followers(shards: Shards) -> None:
         assert len(shards.vpc(vpc).replicas) == 3
         shards.move(Goal(kind="hosts", what=(first,), to="c1"))
     shards.check()
+
+
+def test_a_hot_vpc_gets_slots_of_its_own(kit: DirectoryKit, shards: Shards, tmp_path: Path) -> None:
+    """Pinned under traffic from the command line: nobody else is where its replicas are then."""
+    first, second = (*shards.hosts(1, "c1"), *shards.hosts(1, "c2"))
+    for host in (first, second):
+        shards.agent(host)
+    hot = shards.unique("vpc")
+    shards.directory.ensure_vpcs({hot: "c1"})
+    publisher = shards.publisher()
+    for host in (first, second):
+        shards.join(publisher, host, hot)
+    # Eight slots in a cluster: some of these share one with it.
+    for cluster in ("c1", "c2"):
+        shards.directory.ensure_vpcs({shards.unique("vpc"): cluster for _ in range(32)})
+    assert min(shared_by(shards, hot).values()) > 1
+    # A pool of small slots, for those that are to be alone.
+    stored = shards.directory.topology
+    lonely = tuple(
+        Pool(
+            id=shards.unique(f"{cluster}-x"),
+            cluster=cluster,
+            cls="vpc",
+            topics=1,
+            partitions=4,
+            max_per_slot=1,
+        )
+        for cluster in ("c1", "c2")
+    )
+    grown = msgspec.structs.replace(stored, pools=(*stored.pools, *lonely))
+    apply_topics(grown)
+    shards.directory.put_topology(grown)
+    file = tmp_path / "pin.json"
+    with shards.traffic([vpc_scope(hot), host_scope(first), host_scope(second)]):
+        shown = run(kit, "plan", "--pin-vpc", hot, "--out", str(file))
+        assert shown.exit_code == 0, shown.output
+        done = answer(run(kit, "apply", str(file), "--yes", "--output", "json"))
+        assert done["state"] == "done"
+    assert {replica.pool for replica in shards.vpc(hot).replicas} == {one.id for one in lonely}
+    assert set(shared_by(shards, hot).values()) == {1}
+    again = answer(run(kit, "plan", "--pin-vpc", hot, "--output", "json"))
+    assert again["moves"] == []
+    # The other tests of this file know nothing of these pools.
+    for pool in lonely:
+        shards.move(Goal(kind="drain-pool", what=(pool.id,)))
+    shards.directory.put_topology(stored)
+    shards.check()
+
+
+def shared_by(shards: Shards, vpc: str) -> dict[str, int]:
+    """Return how many VPCs are in the slot of each replica of a VPC, by pool."""
+    topology = shards.directory.topology
+    everybody = Counter(
+        address_of("vpc", id, replica, topology)
+        for id, row in shards.directory.vpcs_scan()
+        for replica in row.replicas
+        if topology.find_pool(replica.pool) is not None
+    )
+    return {
+        replica.pool: everybody[address_of("vpc", vpc, replica, topology)]
+        for replica in shards.vpc(vpc).replicas
+    }
+
+
+class Launch:
+    """A failpoint: in the midst of dropping a replica a port of its VPC is published after all."""
+
+    def __init__(self, shards: Shards, publisher: Publisher, at: str, host: str, vpc: str) -> None:
+        self.shards = shards
+        self.publisher = publisher
+        self.at = at
+        self.host = host
+        self.vpc = vpc
+
+    def __call__(self, name: str) -> None:
+        """Take a step."""
+        if name == self.at:
+            port = Resource(host_scope(self.host), "port", "late", 1, {"vpc_id": self.vpc})
+            late = Changeset(self.shards.unique("late"), (port,))
+            self.shards.history.settle([(late, self.publisher.publish(late))])
+            self.shards.vpcs_of[self.host].add(self.vpc)
+
+
+@pytest.mark.parametrize("at", ["never", "AppendJournal:before", "Mark:after", "Release:after"])
+def test_a_replica_goes_with_the_last_port(shards: Shards, at: str) -> None:
+    """It is dropped under traffic; a port that comes at that very moment has its VPC all the same."""
+    (home,), (away, late) = shards.hosts(1, "c1"), shards.hosts(2, "c2")
+    vpc = shards.unique("vpc")
+    shards.directory.ensure_vpcs({vpc: "c1"})
+    publisher = shards.publisher()
+    for host in (home, away):
+        shards.agent(host)
+        shards.join(publisher, host, vpc)
+    # (The applier would call its going a fault.)
+    shards.stop(away)
+    port = ResourceKey(host_scope(away), "port", f"port-{vpc}")
+    gone = Changeset(shards.unique("gone"), (Resource(*port, 2, op=Op.DELETE),))
+    with shards.traffic([vpc_scope(vpc), host_scope(home)]):
+        shards.agent(late)
+        assert shards.unused() == {}
+        shards.history.settle([(gone, publisher.publish(gone))])
+        assert shards.unused(grace_s=60.0) == {}
+        plan = shards.unused_plan()
+        assert [(move.action, move.id) for move in plan.moves] == [("drop", vpc)]
+        launch = Launch(shards, publisher, at, late, vpc)
+        with shards.executor(failpoint=launch) as executor:
+            assert executor.run(executor.begin(plan)).failed == {}
+    topology = shards.directory.topology
+    clusters = [topology.pool(one.pool).cluster for one in shards.vpc(vpc).replicas]
+    assert clusters == (["c1"] if at == "never" else ["c1", "c2"])
+    shards.check()
+    if at == "never":
+        # The first port to come makes it present again.
+        launch("never")
+        shards.check()
+    assert shards.unused() == {}
 
 
 def test_what_was_moved_is_moved_back(shards: Shards) -> None:

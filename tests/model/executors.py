@@ -267,7 +267,9 @@ class Executors:
             (slot, epoch, start) = row.places[0]
             logs = appended(state.logs, cluster, (epoch, slot, start))
             return [("marks", self._audience.grown(state, logs), steps.Announced())]
-        return [("tells sb.moves", _entered(state, row, cluster), steps.Announced())]
+        for one in action.entries:
+            state = _entered(state, self._records.row(one.row), POOLS.index(one.cluster))
+        return [("tells sb.moves", state, steps.Announced())]
 
     def _mark(self, state: State, hand: Hand, action: steps.Mark) -> list[_Done]:
         slot = slot_of(action.address)

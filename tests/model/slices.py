@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from southbound.partitioning.handover import Kind, Step
 from tests.model.engine import Model
+from tests.model.replicas import ReplicaFault, Replicas
 from tests.model.state import Bounds, Fault, Left, Trip
 from tests.model.tombstones import Tombstones
 from tests.model.world import World
@@ -147,7 +148,11 @@ TOMBSTONES = "tombstones, two janitors, a re-creation and a delete"
 
 def models(*, deep: bool) -> dict[str, Model[Any]]:
     """Return what is to be exhausted, by name."""
-    found: dict[str, Model[Any]] = {TOMBSTONES: Tombstones()}
+    found: dict[str, Model[Any]] = {
+        TOMBSTONES: Tombstones(),
+        "a replica is dropped while a port comes": Replicas(),
+        "a replica is dropped while a port comes to a host that moves": Replicas(moving=True),
+    }
     found |= {name: World(bounds) for name, bounds in QUICK.items()}
     if deep:
         found |= {name: World(bounds) for name, bounds in DEEP.items()}
@@ -160,4 +165,5 @@ def planted() -> dict[str, Model[Any]]:
         "a tombstone behind a re-creation": Tombstones((3,), answers=False)
     }
     found |= {one.fault.value: World(one.bounds, one.fault) for one in PLANTED}
+    found |= {fault.value: Replicas(moving=True, fault=fault) for fault in ReplicaFault}
     return found

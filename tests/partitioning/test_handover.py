@@ -181,6 +181,17 @@ def test_a_removed_replica_leads_on_to_the_home() -> None:
     assert move.step is Step.DONE
 
 
+def test_a_removal_is_told_where_ports_are_published_too() -> None:
+    """To the home's fence, and to the cluster that loses the replica; once where they are one."""
+    for fence, clusters in (("c9", ["c9", "c1"]), ("c1", ["c1"])):
+        part = msgspec.structs.replace(_vpc(SECOND, None), fence=fence)
+        _, done = _run(_move(Kind.REMOVE, part))
+        told = done[1]
+        assert isinstance(told, steps.AnnounceMoves)
+        assert [entry.cluster for entry in told.entries] == clusters
+        assert {(entry.epoch, entry.row) for entry in told.entries} == {(3, "3|va:0:1:0")}
+
+
 def test_a_start_decided_before_is_adopted() -> None:
     """A record that fell back notes other ends; the journal's start holds, and all is copied anew."""
     move, _ = _run(_move(Kind.MOVE, _host()), until=Step.PRECOPIED)

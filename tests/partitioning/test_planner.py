@@ -303,6 +303,26 @@ def test_a_pinned_vpc_is_alone() -> None:
     assert make_plan(done, plan.goal).moves == ()
 
 
+def test_replicas_follow_the_ports() -> None:
+    """What no port needs is dropped, but never a home; what ports lack is added."""
+    home, other = Placement("v1", 0), Placement("v2", 0, 2)
+    snapshot = Snapshot(
+        topology=WORLD,
+        map_version=1,
+        hosts={},
+        vpcs={"a": VpcPlacement(2, (home, other)), "b": VpcPlacement(1, (home,))},
+        unused=frozenset({("a", "c2"), ("b", "c1")}),
+        lacking=frozenset({("b", "c3"), ("a", "c1"), ("nobody", "c2")}),
+    )
+    plan = make_plan(snapshot, Goal(kind="replicas"))
+    assert [(move.action, move.id, move.cluster) for move in plan.moves] == [
+        ("add", "b", "c3"),
+        ("drop", "a", "c2"),
+    ]
+    idle = msgspec.structs.replace(snapshot, unused=frozenset(), lacking=frozenset())
+    assert make_plan(idle, Goal(kind="replicas")).moves == ()
+
+
 def test_without_room_there_is_no_plan() -> None:
     """A full AZ is an error that names the host."""
     small = topology_of({"h1": ("c1", "host", 2, 9), "h2": ("c2", "host", 1, 2)})

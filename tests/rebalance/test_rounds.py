@@ -9,7 +9,7 @@ from southbound.partitioning.placement import Placement, VpcPlacement
 from southbound.partitioning.plan import Goal, PlannedMove
 from southbound.partitioning.topology import Az, Cluster, Pool, Topology
 from southbound.rebalance.ledger import Batch, Header, Note, PlanState
-from southbound.rebalance.rounds import record_of, undoing
+from southbound.rebalance.rounds import record_of, undoing, without
 from southbound.resources import Scope, host_scope, vpc_scope
 
 _CLASSES = {"h1": "host", "h2": "host", "v1": "vpc", "w1": "vpc", "v2": "vpc"}
@@ -142,3 +142,16 @@ def test_what_was_moved_is_undone_and_nothing_else() -> None:
     ]
     assert (found[0].old, found[0].pool, found[0].probe) == (now.row(), "h1", 0)
     assert state.rest() == []
+
+
+def test_what_is_needed_after_all_is_left_out() -> None:
+    """Replicas with ports are taken from a batch; an empty one is only noted."""
+    drops = tuple(
+        PlannedMove(cls="vpc", id=id, action="drop", old="v2:0:4:9", cluster="c2") for id in "vw"
+    )
+    batch = Batch(3, (*drops, host_move()))
+    left = without(batch, {("v", "c2"), ("w", "c1"), ("a", "c2")})
+    assert left == Batch(3, (drops[1], host_move()))
+    nothing = record_of("p", without(Batch(3, drops[:1]), {("v", "c2")}), {}, WORLD)
+    assert isinstance(nothing, Note)
+    assert (nothing.state, nothing.number) == ("skipped", 3)
