@@ -299,8 +299,10 @@ def _disk_errors(doing: str, path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         # Full, read-only, locked, not openable: the disk's state, not the file's. What SQLite
-        # simply calls an error is a table or column that should be there.
-        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != _ERROR:
+        # simply calls an error is a table or column that should be there; what Python cannot read
+        # as a text has no code at all.
+        code = getattr(error, "sqlite_errorcode", _ERROR)
+        if isinstance(error, sqlite3.OperationalError) and code != _ERROR:
             raise EdgeError(f"{doing} {path}: {error}", retryable=True) from error
         raise BrokenStore(f"{doing} {path}: {error}") from error
     except OSError as error:

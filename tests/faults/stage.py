@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,11 +34,14 @@ from southbound.resources import ResourceKey, Scope, ScopeClass, host_scope
 from southbound.tracker.client import TrackerClient
 from southbound.wire.keys import decode_key
 from tests.faults.child import Applied
+from tests.faults.record import Cell
 from tests.live.directory_kit import DirectoryKit, eventually
 from tests.live.shards_kit import Shards
 
 ROOT = Path(__file__).resolve().parents[2]
 _ENOUGH_S = 60.0
+HOLDS = "whatever was accepted is applied; no revision falls, nothing is taken down"
+"""The invariant of a fault under traffic."""
 
 
 class Child:
@@ -132,9 +136,13 @@ class Host:
         self.folder.mkdir()
         self._stage = stage
 
-    def agent(self, armed: str = "") -> Child:
-        """Start its agent."""
-        return Child("agent", self.id, str(self.folder), self._stage.redis_url, armed=armed)
+    def agent(self, armed: str = "", limits: str = "") -> Child:
+        """Start its agent; `limits` are options of the shell's `ulimit`."""
+        words = ("agent", self.id, str(self.folder), self._stage.redis_url)
+        if not limits:
+            return Child(*words, armed=armed)
+        shell = ("sh", "-c", f'ulimit {limits} && exec "$@"', "sh", sys.executable)
+        return Child(*words, armed=armed, command=(*shell, "-m", "tests.faults.child"))
 
     def tree(self) -> dict[ResourceKey, int]:
         """Return the revisions that a reader of its tree finds now."""
@@ -264,6 +272,23 @@ class Stage:
         assert host.faults() == []
         assert {key.scope for key in host.tree()} == {host_scope(host.id)}
         return sum(wanted.values())
+
+    def play(self, cell: Cell, cluster: str, fault: Callable[[], None]) -> None:
+        """Let a fault happen under traffic to hosts of a cluster, and judge what their nodes have."""
+        shards = self.shards
+        hosts = [self.host_id(cluster) for _ in range(3)]
+        for host in hosts:
+            shards.agent(host)
+        with self.traffic(*map(host_scope, hosts)):
+            eventually(lambda: all(shards.agents[host].node.state for host in hosts))
+            began_s = time.monotonic()
+            fault()
+            lasted_s = time.monotonic() - began_s
+            published = len(shards.history.sent_at)
+            eventually(lambda: len(shards.history.sent_at) > published + 30)
+        shards.check()
+        assert self.accepted > 60
+        cell.count(operations=self.accepted, faults=1, fault_s=round(lasted_s, 2))
 
 
 def accepted_in(lines: Sequence[str]) -> dict[str, set[int]]:

@@ -150,6 +150,7 @@ def test_cut_at_every_page(tmp_path: Path, cell: Cell, is_open: bool) -> None:
     assert damage.aside or is_open
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("is_open", [False, True], ids=["closed", "in-use"])
 def test_flipped_bits(
     tmp_path: Path, cell: Cell, is_open: bool, request: pytest.FixtureRequest

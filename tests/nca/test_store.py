@@ -326,3 +326,14 @@ def test_a_version_that_only_the_head_tells_is_a_broken_file(tmp_path: Path) -> 
     connection.close()
     with pytest.raises(BrokenStore, match="66"):
         Store(tmp_path, "h").open()
+
+
+def test_a_text_that_is_none_is_a_broken_file(tmp_path: Path) -> None:
+    """Python tells it by an error without SQLite's code."""
+    opened(tmp_path).close()
+    connection = sqlite3.connect(tmp_path / store_module.FILE)
+    connection.execute("UPDATE facts SET name = CAST(x'70ff' AS TEXT) WHERE name = 'version'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(BrokenStore, match="UTF-8"):
+        Store(tmp_path, "h").open()
