@@ -35,18 +35,42 @@ class Guests:
 
     def __init__(self, shape: FleetShape) -> None:
         self._fleet = Fleet(shape)
-        self._expected = Expected(self._fleet, REVISION)
+        self._began_s = self._until_s = 0.0
+        self._counts: dict[int, int] = {}
+        self._judged: dict[int, documents.Held] = {}
 
-    def broadcast(self, port: int, hosts: Sequence[int], timeout_s: float) -> list[Visit]:
+    def begin(self, timeout_s: float) -> None:
+        """Start the clock of a storm that may take so long; nobody holds anything."""
+        self._counts.clear()
+        self._judged.clear()
+        self._began_s = time.perf_counter()
+        self._until_s = self._began_s + timeout_s
+
+    def broadcast(self, port: int, hosts: Sequence[int]) -> list[Visit]:
         """Let each of these nodes fetch everything and take its part.
 
-        Raises `EdgeError` when one did not get what it must hold, or the time is over.
+        Raises `EdgeError` when the server goes away, or the storm's time is over.
         """
-        return self._storm(port, hosts, timeout_s, everything=True)
+        return [self._visit(port, i, everything=True) for i in hosts]
 
-    def poll(self, port: int, hosts: Sequence[int], timeout_s: float) -> list[Visit]:
+    def poll(self, port: int, hosts: Sequence[int]) -> list[Visit]:
         """Let each of these nodes ask for its own document; errors as above."""
-        return self._storm(port, hosts, timeout_s, everything=False)
+        return [self._visit(port, i, everything=False) for i in hosts]
+
+    def judge(self) -> None:
+        """Compare what the storm's nodes took with what was published, after the clock was read.
+
+        Raises `EdgeError` when it is something else.
+        """
+        expected = Expected(self._fleet, REVISION)
+        for i, count in self._counts.items():
+            host, wanted = self._fleet.host(i), expected.resources(i)
+            if count != wanted:
+                raise EdgeError(f"{host} took {count} resources of {wanted}", retryable=False)
+        for i, held in self._judged.items():
+            host = self._fleet.host(i)
+            if digest_of_held(host, held) != expected.digest(i):
+                raise EdgeError(f"{host} took something else than was published", retryable=False)
 
     def ask_unchanged(self, port: int, seconds: float) -> int:
         """Ask, on one connection, whether anything has changed, over and over; return how often."""
@@ -63,41 +87,22 @@ class Guests:
     def close(self) -> None:
         """Nothing stays open."""
 
-    def _storm(
-        self, port: int, hosts: Sequence[int], timeout_s: float, *, everything: bool
-    ) -> list[Visit]:
-        visits: list[Visit] = []
-        judged: dict[int, documents.Held] = {}
-        counts: list[int] = []
-        began_s = time.perf_counter()
-        for number, i in enumerate(hosts):
-            host = self._fleet.host(i)
-            what = EVERYTHING if everything else host
-            with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
-                connection.sendall(f"{what} 0\n".encode())
-                data = _answer(connection)
-            held = documents.take_whole(data, host) if everything else documents.take_own(data)
-            now_s = time.perf_counter() - began_s
-            visits.append(Visit(now_s, len(data) + LENGTH_BYTES))
-            counts.append(sum(map(len, held.values())))
-            if number % _JUDGED_EVERY == 0:
-                judged[i] = held
-            if now_s > timeout_s:
-                raise EdgeError(
-                    f"{number + 1} of {len(hosts)} nodes served in {timeout_s:g} s", retryable=True
-                )
-        self._judge(hosts, counts, judged)
-        return visits
-
-    def _judge(
-        self, hosts: Sequence[int], counts: Sequence[int], judged: dict[int, documents.Held]
-    ) -> None:
-        for i, count in zip(hosts, counts, strict=True):
-            host, wanted = self._fleet.host(i), self._expected.resources(i)
-            if count != wanted:
-                raise EdgeError(f"{host} took {count} resources of {wanted}", retryable=False)
-            if i in judged and digest_of_held(host, judged[i]) != self._expected.digest(i):
-                raise EdgeError(f"{host} took something else than was published", retryable=False)
+    def _visit(self, port: int, i: int, *, everything: bool) -> Visit:
+        host = self._fleet.host(i)
+        what = EVERYTHING if everything else host
+        left_s = self._until_s - time.perf_counter()
+        if left_s <= 0:
+            served = len(self._counts)
+            raise EdgeError(f"the time was over with {served} nodes served", retryable=True)
+        with socket.create_connection(("127.0.0.1", port), timeout=left_s) as connection:
+            connection.sendall(f"{what} 0\n".encode())
+            data = _answer(connection)
+        held = documents.take_whole(data, host) if everything else documents.take_own(data)
+        visit = Visit(time.perf_counter() - self._began_s, len(data) + LENGTH_BYTES)
+        if len(self._counts) % _JUDGED_EVERY == 0:
+            self._judged[i] = held
+        self._counts[i] = sum(map(len, held.values()))
+        return visit
 
 
 def _answer(connection: socket.socket) -> bytes:

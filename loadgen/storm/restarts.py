@@ -11,7 +11,6 @@ Not part of it: SQLite, the applier and reports. `bench bootstrap` measures whol
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,51 +56,59 @@ class Restarts:
 
     def __init__(self, redis_url: str, shape: FleetShape, at_once: int) -> None:
         self._fleet = Fleet(shape)
-        self._expected = Expected(self._fleet, REVISION)
         self._at_once = at_once
-        self._stopping = threading.Event()
+        self._began_s = self._until_s = 0.0
+        self._digests: dict[int, int] = {}
         settings = DirectorySettings(redis_url=redis_url, client_id=_CLIENT, visitor=True)
         self._directory = Directory(settings)
 
-    def storm(self, hosts: Sequence[int], timeout_s: float) -> list[Restart]:
-        """Bring these nodes from nothing to their whole configuration.
-
-        Raises `EdgeError` when one does not get there in time, or to another state.
-        """
+    def begin(self, timeout_s: float) -> None:
+        """Start the clock of a storm that may take so long."""
         self._directory.open()
-        began_s = time.perf_counter()
-        until_s = began_s + timeout_s
+        self._began_s = time.perf_counter()
+        self._until_s = self._began_s + timeout_s
+
+    def restart(self, hosts: Sequence[int]) -> list[Restart]:
+        """Bring some of the storm's nodes from nothing to their whole configuration.
+
+        Raises `EdgeError` when one does not get there in time.
+        """
         with ThreadPoolExecutor(self._at_once) as threads:
-            done = list(threads.map(lambda i: self._restart(i, began_s, until_s), hosts))
-        for i, (_, digest) in zip(hosts, done, strict=True):
-            if digest != self._expected.digest(i):
+            return list(threads.map(self._restart, hosts))
+
+    def judge(self) -> None:
+        """Compare what stands on each node with what was published, after the clock was read.
+
+        Raises `EdgeError` when it is something else.
+        """
+        expected = Expected(self._fleet, REVISION)
+        for i, digest in self._digests.items():
+            if digest != expected.digest(i):
                 host = self._fleet.host(i)
                 raise EdgeError(f"{host} holds something else than was published", retryable=False)
-        return [restart for restart, _ in done]
 
     def close(self) -> None:
         """Let go of the directory."""
-        self._stopping.set()
         self._directory.close()
 
-    def _restart(self, i: int, began_s: float, until_s: float) -> tuple[Restart, int]:
+    def _restart(self, i: int) -> Restart:
         host, directory = self._fleet.host(i), self._directory
         topology = directory.topology
         placement = directory.hosts([host])[host]
         hall = Hall(topology)
         node = hall.join(host, placement, high=None)
         address = address_of(ScopeClass.HOST, host, placement, topology)
-        reading = _Reading(hall, topology.cluster(address.cluster), until_s)
+        reading = _Reading(hall, topology.cluster(address.cluster), self._until_s)
         reading.catch_up()
         for vpc, row in directory.vpcs(hall.unplaced()).items():
             hall.place(vpc, row, high=None)
         reading.catch_up()
         if not hall.is_settled(node):
             raise EdgeError(f"{host} has read everything and still waits", retryable=False)
-        done_s = time.perf_counter() - began_s
+        done_s = time.perf_counter() - self._began_s
+        self._digests[i] = node.digest()
         counts = hall.counts()
-        own = counts.host.own + counts.vpc.own
-        return Restart(done_s, reading.bytes, reading.records, own), node.digest()
+        return Restart(done_s, reading.bytes, reading.records, counts.host.own + counts.vpc.own)
 
 
 class _Reading:

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from loadgen.storm.bulletin import Bulletin
 from loadgen.storm.formulas import REVISION, Burdens, Cost, Crowd, burdens
@@ -34,6 +35,8 @@ from southbound.settings import PublisherSettings
 
 _PARTITIONS = 50
 _PUBLISHED_TOGETHER = 20_000
+_TURN = 200
+"""Nodes of each process between two lines of progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,14 +184,16 @@ def _storm(stage: Stage, bench: StormBench, nodes: int, progress: Progress) -> S
     _fill(stage.directory, fleet, bench.timeout_s)
     crowd = _crowd(stage.directory, fleet)
     progress(f"{fleet.hosts:,} nodes restart into their streams")
-    restarts = _restarts(stage.redis_url, shape, bench)
+    with Crew(bench.processes, Restarts, stage.redis_url, shape, bench.at_once) as crew:
+        restarts = _Turns(crew, bench, progress).all("restart", (), range(fleet.hosts))
     with Crew(1, Bulletin, shape) as server, Crew(bench.processes, Guests, shape) as guests:
         opened = server.ask_all("open")[0]
         shown = min(fleet.hosts, max(bench.processes, bench.broadcast_bytes // opened.whole_bytes))
+        turns, port = _Turns(guests, bench, progress), (opened.port,)
         progress(f"{shown:,} of {fleet.hosts:,} nodes are sent {opened.whole_bytes:,} bytes each")
-        broadcast = _visits(guests, "broadcast", opened.port, range(shown), bench)
+        broadcast = turns.all("broadcast", port, range(shown))
         progress(f"{fleet.hosts:,} nodes poll")
-        polling = _visits(guests, "poll", opened.port, range(fleet.hosts), bench)
+        polling = turns.all("poll", port, range(fleet.hosts))
         asked = sum(guests.ask_all("ask_unchanged", opened.port, bench.polls_s))
     return Storm(
         fleet.hosts,
@@ -206,16 +211,26 @@ def _storm(stage: Stage, bench: StormBench, nodes: int, progress: Progress) -> S
     )
 
 
-def _restarts(redis_url: str, shape: FleetShape, bench: StormBench) -> list[Restart]:
-    with Crew(bench.processes, Restarts, redis_url, shape, bench.at_once) as crew:
-        shares = crew.deal(range(shape.hosts))
-        answers = crew.ask("storm", [(share, bench.timeout_s) for share in shares])
-    return [restart for answer in answers for restart in answer]
+class _Turns:
+    """Storms of a crew's nodes, turn by turn, so that it is told how far they are."""
 
+    def __init__(self, crew: Crew, bench: StormBench, progress: Progress) -> None:
+        self._crew = crew
+        self._bench = bench
+        self._progress = progress
 
-def _visits(guests: Crew, order: str, port: int, hosts: range, bench: StormBench) -> list[Visit]:
-    answers = guests.ask(order, [(port, share, bench.timeout_s) for share in guests.deal(hosts)])
-    return [visit for answer in answers for visit in answer]
+    def all(self, order: str, first: tuple[Any, ...], hosts: range) -> list[Any]:
+        """Let all these nodes do what the order says; return what became of each, then judge it."""
+        crew = self._crew
+        crew.ask_all("begin", self._bench.timeout_s)
+        shares, done = crew.deal(hosts), list[Any]()
+        for at in range(0, max(map(len, shares)), _TURN):
+            turn = crew.ask(order, [(*first, share[at : at + _TURN]) for share in shares])
+            done += chain.from_iterable(turn)
+            if len(done) < len(hosts):
+                self._progress(f"{len(done):,} of {len(hosts):,} nodes hold everything")
+        crew.ask_all("judge")
+        return done
 
 
 def _side(nodes: Sequence[Restart] | Sequence[Visit]) -> Side:

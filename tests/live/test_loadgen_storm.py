@@ -34,8 +34,10 @@ def test_all_nodes_come_back_whole_by_streams_broadcast_and_polling(tmp_path: Pa
         other = dataclasses.replace(_BENCH.shape(storm.nodes, storm.azs), rules=3)
         stranger = Restarts(redis_url, other, at_once=2)
         try:
+            stranger.begin(30.0)
+            assert len(stranger.restart(range(2))) == 2
             with pytest.raises(EdgeError, match="something else"):
-                stranger.storm(range(2), 30.0)
+                stranger.judge()
         finally:
             stranger.close()
     assert storm.nodes == 15
