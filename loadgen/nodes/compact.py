@@ -111,7 +111,7 @@ class Fan:
     def __init__(self) -> None:
         self.watches: dict[CompactNode, Watch] = {}
 
-    def __call__(self, stream: Stream, landed: Landed, now_us: int) -> None:
+    def __call__(self, stream: Stream, landed: Landed | None, now_us: int) -> None:
         """Tell each."""
         for watch in self.watches.values():
             watch(stream, landed, now_us)
@@ -205,12 +205,15 @@ class CompactNode(Stream):
         """Return the stream of a VPC (its number) as this node follows it."""
         return self._table(self.home.names.name(vpc))
 
-    def forget(self, vpc: int) -> None:
+    def forget(self, vpc: int, now_us: int) -> None:
         """Follow a VPC no more."""
         assert self.ports is not None
         del self.ports[vpc]
         name = self.home.names.name(vpc)
-        self._table(name).leave(self)
+        stream = self._table(name)
+        stream.leave(self)
+        if self.watch is not None:
+            self.watch(stream, None, now_us)
         if self.apart is not None:
             self.apart.pop(name, None)
 

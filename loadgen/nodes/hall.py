@@ -205,7 +205,7 @@ class Hall:
             if until_us > now_us:
                 break
             del tally.leaving[node, vpc]
-            self._leave(node, vpc)
+            self._leave(node, vpc, now_us)
         if self._turning:
             self._turn(now_us)
         self._rearrange(now_us)
@@ -321,10 +321,10 @@ class Hall:
                 node.share(vpc, now_us)
                 del self._turning[node, vpc]
 
-    def _leave(self, node: CompactNode, number: int) -> None:
+    def _leave(self, node: CompactNode, number: int, now_us: int) -> None:
         stream = node.stream_of(number)
         self._retire(stream)
-        node.forget(number)
+        node.forget(number, now_us)
         slot = self._slot_of.get(stream)
         if slot is not None and stream is not self._home(slot.cluster).streams.get(stream.vpc):
             del self._slot_of[stream]

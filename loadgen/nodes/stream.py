@@ -48,8 +48,8 @@ Landed = Iterable[tuple[bytes, int, str]]
 class Watch(Protocol):
     """Told of each step of a watched stream, and the time of it in microseconds since 1970."""
 
-    def __call__(self, stream: Stream, landed: Landed, now_us: int) -> None:
-        """Take note of what one step changed."""
+    def __call__(self, stream: Stream, landed: Landed | None, now_us: int) -> None:
+        """Take note of what one step changed; None: the stream is followed no more."""
 
 
 _CONTROL = ord("!")

@@ -1,0 +1,126 @@
+"""Histories on disk: what is written is read, a cut file says so, a full one too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loadgen.histories.events import (
+    Accepted,
+    Applied,
+    Effect,
+    Event,
+    Joined,
+    Left,
+    Published,
+    Read,
+    Truncated,
+    published,
+)
+from loadgen.histories.files import Histories, History, HistoryWriter
+from loadgen.histories.recorder import Recorder
+from loadgen.nodes.hall import Counts, Reads
+from southbound.errors import WireError
+from southbound.resources import Changeset, Op, Resource, host_scope, vpc_scope
+
+
+def _events(count: int) -> list[Event]:
+    port = Resource(host_scope("h1"), "port", "p1", 3, {"vpc_id": "v1", "security_groups": ["g"]})
+    gone = Resource(vpc_scope("v1"), "subnet", "s1", 4, {}, Op.DELETE)
+    events: list[Event] = []
+    for number in range(count):
+        events += [
+            published(Changeset(f"c{number}", (port, gone)), number),
+            Accepted(f"c{number}", number),
+            Joined("h1", number),
+            Applied("h1", number, (Effect(b"k", 1, deleted=False, hash=1 << 63, changeset="c"),)),
+            Left("h1", number, b"v\x1fv1\x1f"),
+            Read(number, 10, 1, 5, 2),
+        ]
+    return events
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    """All kinds of events, over many frames, as often as wanted, from several files."""
+    events = _events(9_000)
+    for name, part in (("a", events[:30_000]), ("b", events[30_000:])):
+        writer = HistoryWriter(tmp_path / name)
+        writer.open()
+        for event in part:
+            writer.add(event)
+        writer.close()
+    histories = Histories([tmp_path / "b", tmp_path / "a"])
+    assert list(histories) == events
+    assert sum(1 for _ in histories) == len(events)
+    assert (tmp_path / "a").stat().st_size < 1_000_000
+
+
+def test_what_a_line_tells(tmp_path: Path) -> None:
+    """Its key, what it refers to, the VPC that a port names; a delete has no content."""
+    event = _events(1)[0]
+    assert event == published(
+        Changeset(
+            "c0",
+            (
+                Resource(
+                    host_scope("h1"), "port", "p1", 3, {"vpc_id": "v1", "security_groups": ["g"]}
+                ),
+                Resource(vpc_scope("v1"), "subnet", "s1", 4, {}, Op.DELETE),
+            ),
+        ),
+        0,
+    )
+    assert isinstance(event, Published)
+    port, gone = event.lines
+    assert port.vpc == "v1"
+    assert port.needs == (b"v\x1fv1\x1fvpc\x1fv1", b"v\x1fv1\x1fsecurity_group\x1fg")
+    assert (gone.deleted, gone.hash, gone.needs) == (True, 0, ())
+
+
+def test_a_file_that_was_cut_says_so(tmp_path: Path) -> None:
+    """Everything up to the last whole frame, then the reason."""
+    path = tmp_path / "h"
+    writer = HistoryWriter(path)
+    writer.open()
+    events = _events(10)
+    for event in events:
+        writer.add(event)
+    writer.flush()
+    writer.add(Joined("lost", 1))
+    found = list(History(path))
+    assert found[:-1] == events
+    assert found[-1] == Truncated(9, "h was not closed")
+    path.write_bytes(path.read_bytes()[:-3])
+    assert list(History(path)) == [Truncated(0, "h was not closed")]
+    writer.close()
+
+
+def test_a_full_file_takes_no_more(tmp_path: Path) -> None:
+    """The rest is dropped, counted and told."""
+    path = tmp_path / "h"
+    writer = HistoryWriter(path, bytes_max=10)
+    writer.open()
+    for event in _events(3):
+        writer.add(event)
+        writer.flush()
+    writer.close()
+    assert writer.dropped == 18
+    assert list(History(path)) == [Truncated(2, "full: 18 events dropped")]
+
+
+def test_what_is_no_history_is_refused(tmp_path: Path) -> None:
+    """Other bytes in a frame's place."""
+    path = tmp_path / "h"
+    path.write_bytes(b"\0\0\0\x04abcd")
+    with pytest.raises(WireError, match="is no history"):
+        list(History(path))
+
+
+def test_a_recorder_writes_counts(tmp_path: Path) -> None:
+    """What a hall has read becomes an event."""
+    recorder = Recorder(HistoryWriter(tmp_path / "h"))
+    recorder.open()
+    recorder.read(Counts(host=Reads(10, 1), vpc=Reads(5, 2)), 7)
+    recorder.close()
+    assert list(History(tmp_path / "h")) == [Read(7, 10, 1, 5, 2)]
