@@ -12,9 +12,12 @@ PYTEST_WORKERS ?= 2
 BENCH_ARGS  ?=
 # Where the fault matrix writes down what it did and saw.
 FAULTS_RECORD ?= var/reliability/faults.json
+SOAK_RECORD ?= var/reliability/soak.json
+MINUTES ?= 30
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka demo test test-fast faults lint format lock clean
+.PHONY: help setup kafka demo test test-fast faults soak lint format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +48,9 @@ test-fast: setup ## the tests that need no servers
 faults: kafka ## the fault matrix: every failpoint, and servers, links, disks and clocks that go wrong
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --faults --session-timeout 2400 \
 		--faults-record $(FAULTS_RECORD) tests/faults $(PYTEST_ARGS)
+
+soak: kafka ## load, moves and faults in rotation for MINUTES; fails when something grows
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) --record $(SOAK_RECORD)
 
 lint: setup ## ruff, mypy --strict, import layers
 	@failed=0; for check in 'ruff check .' 'ruff format --check .' mypy 'lint-imports --no-logo'; do \

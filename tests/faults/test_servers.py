@@ -231,7 +231,8 @@ def _applies(topology: Topology) -> bool:
     try:
         apply_topics(topology)
     except EdgeError as error:
-        assert error.retryable, error
+        if not error.retryable:
+            raise
         return False
     return True
 
