@@ -182,7 +182,8 @@ def _streaming(seen: Survey, _cores: int) -> dict[str, float]:
 
 
 def _filling(_seen: Survey, cores: int) -> dict[str, float]:
-    return {"broker_cores": cores}
+    # The publisher has one of the cores.
+    return {"broker_cores": max(1, cores - 1)}
 
 
 def _restarting(_seen: Survey, _cores: int) -> dict[str, float]:
