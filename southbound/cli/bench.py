@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -292,6 +293,55 @@ def capacity(
 
 
 @app.command(cls=Verb)
+def million(
+    ctx: typer.Context,
+    hosts: Annotated[
+        int, typer.Option(min=10, help="Hosts; each is told all its ports.")
+    ] = 1_000_000,
+    ports: Annotated[int, typer.Option(min=1, help="Ports of each host.")] = 1,
+    clusters: Annotated[
+        int | None, typer.Option(min=1, max=10, help="Kafka clusters; 10 at full scale.")
+    ] = None,
+    publishers: Annotated[int, typer.Option(min=1, help="Processes that publish.")] = 2,
+    readers: Annotated[int, typer.Option(min=1, help="Processes that read for all nodes.")] = 2,
+    vpc_changes: Annotated[int, typer.Option(min=1, help="Changes of one large VPC.")] = 60,
+    validate: Annotated[bool, typer.Option(help="Judge each spec before it is sent.")] = True,
+    fresh: Annotated[bool, typer.Option(help="Make the servers' data anew.")] = False,
+    seed: Annotated[int, typer.Option(help="Which fleet it is.")] = 1,
+    scale: Scale = 1.0,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the servers' data, kept and reused; var/million."),
+    ] = None,
+) -> None:
+    """A million hosts on 100,000 real partitions, told and verified, beside bare clients."""
+    from loadgen.million import MillionBench, run_million
+    from loadgen.stage import Keeper, StageSettings, StageSize, kept_stage
+
+    count = max(10, round(hosts * scale))
+    bench = MillionBench(
+        hosts=count,
+        ports=ports,
+        publishers=publishers,
+        readers=readers,
+        validate=validate,
+        vpc_hosts=max(1, round(10_000 * scale)),
+        vpc_changes=vpc_changes,
+        seed=seed,
+    )
+    folder = state_dir or Path("var") / ("million" if scale == 1 else f"million-{scale:g}")
+    settings = StageSettings(
+        folder=folder,
+        size=StageSize.for_hosts(count, clusters or clusters_at(scale)),
+        fleet=str(bench.shape()),
+        fresh=fresh,
+    )
+    with kept_stage(settings, say) as stage:
+        result = run_million(stage, Keeper(folder), bench, progress=say)
+        report(session_of(ctx), result, stage.redis_url)
+
+
+@app.command(cls=Verb)
 def storm(
     ctx: typer.Context,
     instances: Annotated[
@@ -325,6 +375,45 @@ def storm(
     )
     with storms(bench, state_dir, say) as (found, redis_url):
         report(session_of(ctx), result_of(found), redis_url)
+
+
+def clusters_at(scale: float) -> int:
+    """Return how many clusters a scale has: fewer and smaller ones on a smaller machine."""
+    return max(2, min(10, round(10 * math.sqrt(scale))))
+
+
+@app.command("report", cls=Verb)
+def report_page(
+    ctx: typer.Context,
+    source: Annotated[
+        Path, typer.Option("--from", help="Folder of the documents that benchmarks left.")
+    ] = _RESULTS,
+    target: Annotated[
+        Path | None,
+        typer.Option("--to", help="Folder for the page and the pictures [FROM/report]."),
+    ] = None,
+    hosts: Annotated[
+        int, typer.Option(min=100, help="Hosts placed for each pool shape of the amplification.")
+    ] = 100_000,
+) -> None:
+    """One page, and pictures, of the newest run of each benchmark."""
+    from southbound.errors import ConfigError
+
+    try:
+        from loadgen.report.report import ReportSettings, write_report
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise ConfigError(
+            "pictures are drawn by matplotlib: install southbound with its `report` extra"
+        ) from error
+
+    settings = ReportSettings(source=source, target=target or source / "report", hosts=hosts)
+    written = write_report(settings, say)
+    for sentence in written.missing:
+        say(sentence)
+    rows = [("page", str(written.page)), *(("picture", str(one)) for one in written.pictures)]
+    show(session_of(ctx), ("kind", "file"), rows)
 
 
 def _measure(ctx: typer.Context, stage: StageSettings, run: Callable[[Stage], BenchResult]) -> None:

@@ -54,6 +54,7 @@ def run(
     from loadgen.campaign import CampaignSettings, run_campaign
 
     session = session_of(ctx)
+    redis_url = session.redis_url()
     settings = CampaignSettings(
         scenario=scenario,
         workers=workers,
@@ -64,6 +65,4 @@ def run(
         team=team,
         gather_timeout_s=gather,
     )
-    with session.directory() as directory:
-        result = run_campaign(directory, session.redis_url(), settings, progress=say)
-    report(session, result, session.redis_url())
+    report(session, run_campaign(redis_url, settings, progress=say), redis_url)

@@ -21,6 +21,7 @@ from southbound.cli import (
     doctor,
     hosts,
     janitor,
+    loadgen,
     local,
     plan_capacity,
     publish,
@@ -65,6 +66,7 @@ app.command("doctor", cls=Verb)(doctor.doctor)
 app.command("demo", cls=Verb)(demo.demo)
 app.command("plan-capacity", cls=Verb)(plan_capacity.plan_capacity)
 app.add_typer(bench.app, name="bench")
+app.add_typer(loadgen.app, name="loadgen")
 
 
 def _version(asked: bool) -> None:
