@@ -9,7 +9,7 @@ into the new slot is never marked as copied either.
 A null tombstone behind a delete says nothing: it follows it after days. One behind an upsert landed
 there late, from a clean-up that knew nothing of the re-creation: agents do not believe it, but
 compaction would, so it counts as an inversion. A last record that cannot be read stops the copying: a
-guess could lose what it says.
+guess could lose what it says. One whose key is none is passed by: no reader takes it, now or later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from southbound.errors import WireError
 from southbound.resources import Op, Scope
 from southbound.wire.envelope import FLAG_COPIED, Envelope, decode, with_flags
-from southbound.wire.keys import RESERVED, scope_prefix, seal_key
+from southbound.wire.keys import RESERVED, decode_key, scope_prefix, seal_key
 
 YOUNG_US = 60_000_000
 """Age in microseconds from which an incomplete changeset is taken as it is."""
@@ -84,6 +84,8 @@ class History:
             try:
                 envelope = decode(record.value)
             except WireError as error:
+                if not _is_key(record.key):
+                    continue
                 self._unreadable[record.key] = (
                     f"{record.key[:80]!r} at offset {record.offset}: {error}"
                 )
@@ -168,6 +170,14 @@ def copies(
         known = there.get(key)
         if known is None or known.revision < version.revision:
             yield key, with_flags(version.value, epoch=epoch, flags=FLAG_COPIED)
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        decode_key(key)
+    except WireError:
+        return False
+    return True
 
 
 def _is_young(open_: _OpenSet, now_us: int) -> bool:

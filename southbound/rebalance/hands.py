@@ -8,6 +8,7 @@ move's outcome; what goes wrong with a cluster or Redis is an `EdgeError` of the
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,8 @@ from southbound.resources import PORT, Op, Scope, ScopeClass, vpc_of_port, vpc_s
 from southbound.wire.control import Marker, Seal, encode_control
 from southbound.wire.envelope import decode, decode_spec
 from southbound.wire.keys import RESERVED, decode_key, handover_key, scope_prefix, seal_key
+
+log = logging.getLogger(__name__)
 
 Task = tuple[Move, steps.Action]
 Outcomes = dict[str, steps.Outcome | SouthboundError]
@@ -409,10 +412,14 @@ def _vpcs(history: History) -> set[str]:
     except WireError:
         return set()
     for key, version in found.items():
-        if decode_key(key).kind == PORT:
-            envelope = decode(version.value)
-            if envelope.op is Op.UPSERT:
-                vpcs.add(vpc_of_port(decode_spec(envelope.spec)))
+        try:
+            if decode_key(key).kind == PORT:
+                envelope = decode(version.value)
+                if envelope.op is Op.UPSERT:
+                    vpcs.add(vpc_of_port(decode_spec(envelope.spec)))
+        except WireError as error:
+            # No agent takes it either.
+            log.warning("%r is copied as it is: %s", key[:80], error)
     return {vpc for vpc in vpcs if vpc is not None}
 
 

@@ -204,3 +204,19 @@ def test_a_null_behind_a_delete_says_nothing() -> None:
     """It ends what is left of the delete."""
     made = history((key("a"), value(4)), (key("a"), value(5, op=Op.DELETE)), (key("a"), None))
     assert list(made.inversions(NOW_US, 7)) == []
+
+
+def test_a_key_that_is_none_neither_stops_the_copying_nor_is_waited_for() -> None:
+    """Nobody can publish a newer revision of it, so it must not stand in the way for ever."""
+    good = key("a")
+    bad = good[:-1] + b"x" * 300
+    made = history((good, value(3)), (bad, b"\x01garbage"), (bad + b"\xff", b""))
+    assert revisions(made) == {good: 3}
+
+
+def test_a_record_that_cannot_be_read_names_its_key_in_few_words() -> None:
+    """However long the key is."""
+    made = history((key("a" * 200), b"\x01garbage"))
+    with pytest.raises(WireError, match="publish a newer revision") as caught:
+        made.highest(NOW_US)
+    assert len(str(caught.value)) < 500

@@ -19,14 +19,14 @@ from southbound.partitioning.handover import (
 )
 from southbound.partitioning.placement import Address, Placement
 from southbound.rebalance.announcing import Announcer
-from southbound.rebalance.copying import Record
-from southbound.rebalance.hands import Hands
+from southbound.rebalance.copying import History, Record
+from southbound.rebalance.hands import Hands, _vpcs
 from southbound.rebalance.seeding import Seeder
 from southbound.rebalance.slots import Slots, Written
 from southbound.resources import Op, ResourceKey, host_scope
 from southbound.wire.control import Seal, encode_control
-from southbound.wire.envelope import EMPTY_SPEC, Envelope, decode, encode
-from southbound.wire.keys import encode_key, seal_key
+from southbound.wire.envelope import EMPTY_SPEC, Envelope, decode, encode, encode_spec
+from southbound.wire.keys import encode_key, scope_prefix, seal_key
 
 HOST = host_scope("h1")
 KEY = encode_key(ResourceKey(HOST, "router", "r0"))
@@ -133,3 +133,20 @@ def test_a_slot_that_is_sealed_behind_the_noted_end_is_copied_from() -> None:
     move = advance(move, steps.Reserved(s0=0, p1=1))
     assert _hands(slots).perform([(move, next_action(move))]) == {move.id: steps.Precopied()}
     assert len(slots.logs[NEW]) == 1
+
+
+def test_a_port_that_no_agent_can_read_names_no_vpc_and_stops_nothing() -> None:
+    """A spec that is none, or a key that is none, is copied or left, and the others are brought."""
+    prefix = scope_prefix(HOST)
+    spec = encode_spec({"vpc_id": "blue"})
+
+    def record(offset: int, id: bytes, spec: bytes) -> Record:
+        return Record(
+            offset,
+            prefix + b"port\x1f" + id,
+            encode(Envelope(1, Op.UPSERT, 1, "c", 0, 1, 1, 0, spec)),
+        )
+
+    history = History(HOST)
+    history.take([record(0, b"p", b"\xc1"), record(1, b"x" * 300, spec), record(2, b"q", spec)])
+    assert _vpcs(history) == {"blue"}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import pytest
 
-from southbound.errors import StaleMap
+from southbound.errors import StaleMap, WireError
 from southbound.partitioning.handover import Move, Step, claim, plan_move
 from southbound.partitioning.move import Kind, Part
 from southbound.partitioning.placement import Address, Placement
@@ -199,3 +199,77 @@ def test_finished_plans_are_let_go_of(log: Log) -> None:
     other = ledger_on(log)
     other.refresh()
     assert other.plans() == []
+
+
+_GARBAGE = [
+    b"",
+    b"{",
+    b"[" * 100_000,
+    b"\xff",
+    b"null",
+    b'{"version": 99}',
+    b'{"version": 1}',
+    b'{"id": "p", "moves": 1e5000}',
+]
+
+
+def test_garbage_is_counted_and_what_follows_it_goes_on(log: Log) -> None:
+    """Keys that are none, records that are none, of plans that nobody knows: the next plan is told."""
+    keys = [
+        b"",
+        b"x",
+        b"\xff",
+        b"move",
+        b"move\x1fp",
+        b"move\x1fp\x1f-1",
+        b"move\x1fp\x1f" + b"9" * 5_000,
+    ]
+    plans = [
+        b"plan\x1fother",
+        b"batches\x1fother\x1f0",
+        b"move\x1fother\x1f0",
+        b"note\x1fother\x1f0",
+    ]
+    log.append([(key, b"{}") for key in keys])
+    log.append([(key, value) for key in plans for value in _GARBAGE])
+    ledger = ledger_on(log)
+    assert ledger.begin(_PLAN, _BATCHES).header.moves == 2
+    assert [state.header.id for state in ledger.plans()] == [_PLAN.id]
+    assert ledger.quarantined == len(keys) + len(plans) * len(_GARBAGE)
+
+
+@pytest.mark.parametrize("sort", ["plan", "batches", "move", "note"])
+def test_of_a_plan_with_a_record_that_cannot_be_read_nothing_is_concluded(
+    log: Log, sort: str
+) -> None:
+    """It may be a newer software's: beginning the batch anew would be a guess. A null ends the doubt."""
+    first = ledger_on(log)
+    first.begin(_PLAN, _BATCHES)
+    key = f"{sort}\x1f{_PLAN.id}" + ("" if sort == "plan" else "\x1f1")
+    log.append([(key.encode(), b'{"version": 99}')])
+    other = ledger_on(log)
+    other.refresh()
+    with pytest.raises(WireError, match=_PLAN.id):
+        other.plan(_PLAN.id)
+    if sort != "plan":
+        log.append([(key.encode(), None)])
+        other.refresh()
+        assert other.plan(_PLAN.id) is not None
+
+
+def test_a_record_that_can_be_read_ends_the_doubt(log: Log) -> None:
+    """Its writer has seen what came before."""
+    first = ledger_on(log)
+    first.begin(_PLAN, _BATCHES)
+    first.store([(0, record("first"))])
+    key = f"move\x1f{_PLAN.id}\x1f0".encode()
+    log.append([(key, b"garbage")])
+    first.refresh()
+    with pytest.raises(WireError):
+        first.plan(_PLAN.id)
+    stored = record("first")
+    first.store([(0, claim(stored, "second"))])
+    first.refresh()
+    found = first.plan(_PLAN.id)
+    assert found is not None
+    assert found.moves[0].owner == "second"
