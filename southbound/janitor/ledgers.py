@@ -100,7 +100,8 @@ class Ledgers:
         at = _begin(self._books.position(name), Position(end.kafka_id, end.offset), name)
         while at < end.offset:
             until = min(at + self._manner.settings.round, end.offset)
-            written, _ = journal.read(at, until)
+            written, unreadable = journal.read(at, until)
+            self._tally.quarantined += len(unreadable)
             entries = [(one.text, one.entry) for one in written if self._is_readable(journal, one)]
             texts = list(dict.fromkeys(text for text, _ in entries))
             verdict = judge(self._books.held_in(name, texts), entries)
@@ -124,6 +125,7 @@ class Ledgers:
         try:
             self._rows.check(one.text, Held(one.entry.epoch, one.entry.row))
         except WireError as error:
+            self._tally.quarantined += 1
             log.warning("journal of AZ %s, offset %d: %s", journal.az, one.offset, error)
             return False
         return True
@@ -222,6 +224,7 @@ class MovesLedger:
             parse_scope_text(text)
             entry = decode_move(value) if isinstance(value, bytes) else None
         except (WireError, UnicodeDecodeError) as error:
+            self._tally.quarantined += 1
             log.warning("%s, offset %s: %s", self._name, message.offset(), error)
             return None
         return WrittenMove(text, entry, message.timestamp()[1] * 1000)

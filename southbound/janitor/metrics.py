@@ -46,6 +46,7 @@ _COUNTERS = {
     "slots_glanced": "slots read from where they had been left",
     "slots_unfinished": "slots that were not in order after a few rounds, to be looked at again",
     "lost": "records that were gone before they were repeated",
+    "quarantined": "records of sb.directory and sb.moves that could not be read",
 }
 _GAUGES = {
     "slots": "slots of the share",

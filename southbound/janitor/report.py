@@ -50,6 +50,7 @@ def lines_of(tally: Tally, stand: Stand) -> list[Line]:
         Line("stray", stand.odd.strays, "scopes away whose records cannot go yet"),
         Line("unknown", stand.odd.unknown, "scopes left alone: no journal knows them"),
         Line("lost", tally.lost, "records gone before they were repeated"),
+        Line("quarantined", tally.quarantined, "records of sb.directory and sb.moves unread"),
         Line("slots", stand.slots, "slots of the share"),
         Line("slots read", tally.slots_looked, "slots that held anything"),
         Line("records read", tally.records_read, "records in them"),

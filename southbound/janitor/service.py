@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from southbound.directory import Directory
-from southbound.errors import Closed, ConfigError, EdgeError, Fault, SouthboundError
+from southbound.errors import Closed, ConfigError, EdgeError, Fault, SouthboundError, WireError
 from southbound.janitor.books import Books
 from southbound.janitor.clients import ClientPool
 from southbound.janitor.ledgers import Ledgers, Manner
@@ -179,6 +179,15 @@ class Janitor:
             self.stand.began_us = began_us
         for trouble in self.stand.troubles:
             log.warning("%s", trouble)
+        if not self.settings.dry_run:
+            self._sign_in()
+
+    def _sign_in(self) -> None:
+        """Leave a sign of life that stands as long as compaction waits for a janitor."""
+        share = ", ".join((*self.settings.clusters, *self.settings.pools)) or "all"
+        saying = f"swept {self.stand.slots} slots ({share}) in {self.stand.sweep_s:.1f} s"
+        troubles = self.stand.troubles
+        self._directory.sign_in("janitor", saying, troubles, int(self.settings.compaction_lag_s))
 
     def _sweep_cluster(
         self,
@@ -195,7 +204,7 @@ class Janitor:
             if not sweep.errors:
                 before_us = time.time_ns() // 1000 - int(self.settings.moves_retention_s * 1e6)
                 moves.prune(self._directory, before_us)
-        except EdgeError as error:
+        except (EdgeError, WireError) as error:
             return [*sweep.errors, error]
         return sweep.errors
 

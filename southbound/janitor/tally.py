@@ -27,6 +27,7 @@ class Tally:
     `slots_looked`: slots read as a whole; `slots_glanced`: read from where they had been left.
     `slots_unfinished`: those that were not found in order within a few rounds, or whose cluster did
     not answer; they are looked at again. `lost`: records that were gone before they were repeated.
+    `quarantined`: records of `sb.directory` and `sb.moves` that could not be read.
     """
 
     repairs: Counter[Why] = field(default_factory=Counter)
@@ -39,6 +40,7 @@ class Tally:
     slots_glanced: int = 0
     slots_unfinished: int = 0
     lost: int = 0
+    quarantined: int = 0
 
 
 @dataclass(slots=True)

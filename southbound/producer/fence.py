@@ -68,6 +68,11 @@ class Fencer:
         self._tail.start()
         self._thread.start()
 
+    @property
+    def quarantined(self) -> int:
+        """How many records of `sb.moves` could not be read."""
+        return self._tail.quarantined
+
     def put(self, delivered: Group | Parcel) -> None:
         """Hand in a group that was answered, or a part that needs no delivery, only a look."""
         self._groups.put(delivered)

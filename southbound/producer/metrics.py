@@ -53,11 +53,20 @@ _HELP = {
 
 
 class PublisherCollector:
-    """Exports the counters; `buffered` tells how many records are under way."""
+    """Exports the counters. `buffered` tells how many records are under way.
 
-    def __init__(self, counters: PublisherCounters, buffered: Callable[[], int]) -> None:
+    `quarantined` tells how many records of `sb.moves` could not be read.
+    """
+
+    def __init__(
+        self,
+        counters: PublisherCounters,
+        buffered: Callable[[], int],
+        quarantined: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._counters = counters
         self._buffered = buffered
+        self._quarantined = quarantined
 
     def register(self, registry: CollectorRegistry) -> None:
         """Add this to a registry."""
@@ -75,6 +84,11 @@ class PublisherCollector:
             yield CounterMetricFamily(
                 f"southbound_publisher_{name}", text, getattr(self._counters, name)
             )
+        yield CounterMetricFamily(
+            "southbound_publisher_quarantined",
+            "Records of sb.moves that could not be read.",
+            self._quarantined(),
+        )
         yield GaugeMetricFamily(
             "southbound_publisher_buffered_records", "Records under way.", self._buffered()
         )

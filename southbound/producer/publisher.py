@@ -66,7 +66,9 @@ class Publisher:
         self._started = False
         self._closed = False
         if registry is not None:
-            PublisherCollector(self.counters, lambda: self._buffer.used).register(registry)
+            PublisherCollector(
+                self.counters, lambda: self._buffer.used, lambda: self.quarantined
+            ).register(registry)
 
     @classmethod
     def connect(cls, redis_url: str, settings: PublisherSettings | None = None) -> Self:
@@ -77,6 +79,12 @@ class Publisher:
         publisher._owns_directory = True
         publisher.start()
         return publisher
+
+    @property
+    def quarantined(self) -> int:
+        """How many records of `sb.moves` could not be read; they stop nothing but their own scopes."""
+        with self._fencers_lock:
+            return sum(fencer.quarantined for fencer in self._fencers.values())
 
     # Life.
 

@@ -1,0 +1,314 @@
+"""Malformed records among good ones, in every topic that something reads.
+
+The rule: a record that cannot be read is put aside and counted, and what follows it goes on. How many
+there are in a host's slot says `--malformed N`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from southbound.directory import Directory
+from southbound.edge.append import Appender
+from southbound.errors import OutcomeUnknown
+from southbound.janitor.service import Janitor
+from southbound.local.fleet import LocalFleet
+from southbound.nca.appliers.memory import MemoryApplier
+from southbound.nca.store import FILE, Store
+from southbound.nca.worker import Worker
+from southbound.partitioning.placement import Address, address_of
+from southbound.partitioning.topology import (
+    DIRECTORY_TOPIC,
+    INTEREST_TOPIC,
+    MOVES_TOPIC,
+    REBALANCE_TOPIC,
+    STATUS_TOPIC,
+    Cluster,
+    Topology,
+    public_topic_name,
+)
+from southbound.producer import Publisher
+from southbound.rebalance.executor import Executor
+from southbound.resources import (
+    PUBLIC_SCOPE,
+    Changeset,
+    Resource,
+    Scope,
+    host_scope,
+)
+from southbound.settings import (
+    JanitorSettings,
+    PublisherSettings,
+    RebalanceSettings,
+    TrackerSettings,
+    WorkerSettings,
+)
+from southbound.tracker.service import TrackerService
+from southbound.wire.keys import encode_key, scope_prefix, scope_text
+from tests.live.agent_kit import Kit, eventually
+from tests.live.conftest import FleetFactory
+from tests.live.directory_kit import DirectoryKit, kit_of, prepared_topology
+from tests.live.hostile_records import KINDS, Malformed, kind_of, malformed
+from tests.nca.records import of_host, value_of
+
+_GOOD = 500
+_FLUSH = 20_000
+_MEMORY_MIB_MAX = 250
+_HOSTS = 3
+
+GARBAGE = (b"", b"\x02", b"\x01\xdd\xff\xff\xff\xff", b"\xff" * 50, b"[" * 2_000, b"null")
+
+
+# A host's slot.
+
+
+def _peak_mib(process: subprocess.Popen[bytes]) -> float:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    kib = next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]
+    return int(kib) / 1024
+
+
+def _write(kit: Kit, host: str, bad: Iterator[Malformed], share: int, first: int) -> None:
+    """Write good records, so many malformed ones behind each."""
+    (where,) = kit.addresses(host_scope(host))
+    written = 0
+    for number in range(first, first + _GOOD // 2):
+        put = of_host(host, "meter", f"m{number}", 1, number=number)
+        kit.write(where, encode_key(put.key), value_of(put, f"c-{number}"))
+        for one in itertools.islice(bad, share):
+            kit.write(where, one.key, one.value)
+            written += 1
+            if written % _FLUSH == 0:
+                kit.flush()
+    kit.flush()
+
+
+def _applied(log: Path) -> set[str]:
+    if not log.exists():
+        return set()
+    lines = log.read_bytes().splitlines()
+    return {key.split("\x1f")[-1] for line in lines for key, *_ in msgspec.json.decode(line)}
+
+
+def test_an_agent_applies_every_good_record_among_malformed_ones(
+    clusters: Mapping[str, Cluster],
+    unique: Callable[[str], str],
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """In its snapshot and live; all malformed ones are counted, for their own reasons; memory stays."""
+    count = pytestconfig.getoption("--malformed")
+    kit = Kit(clusters, unique)
+    host = kit.host("c1")
+    directory, log, state = tmp_path / "directory", tmp_path / "log", tmp_path / "state"
+    kit.save(directory)
+    bad = malformed(scope_prefix(host_scope(host)), count)
+    share = count // _GOOD
+    _write(kit, host, bad, share, 0)
+    words = [sys.executable, "-m", "tests.live.agent_child", host, state, directory, log]
+    with subprocess.Popen(list(map(str, words)), stderr=subprocess.DEVNULL) as process:
+        try:
+            _write(kit, host, bad, share, _GOOD // 2)
+            wanted = {f"m{number}" for number in range(_GOOD)}
+            eventually(
+                lambda: _applied(log) == wanted,
+                within_s=30 + count / 2_000,
+                saying=lambda: len(_applied(log)),
+            )
+            peak_mib = _peak_mib(process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+    assert peak_mib < _MEMORY_MIB_MAX
+    put = share * _GOOD
+    assert _quarantined(state) == put
+    store = Store(state, host)
+    store.open()
+    rows = store.quarantined()
+    store.close()
+    assert len(rows) == min(put, 1_000)
+    assert (state / FILE).stat().st_size < 32 << 20
+    told = Counter(kind_of(row.key, row.value, row.why) for row in rows)
+    assert told.keys() == KINDS.keys()
+    assert max(told.values()) - min(told.values()) <= 1
+    record_property("peak_mib", round(peak_mib))
+
+
+def _quarantined(state: Path) -> int:
+    """Return how many records were ever put aside: the rows that are kept are fewer."""
+    with sqlite3.connect(state / FILE) as connection:
+        found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'quarantine'")
+        return int(found.fetchone()[0])
+
+
+# Every other topic.
+
+
+class Site:
+    """A fleet of one cluster whose every topic holds garbage, with three hosts."""
+
+    def __init__(self, kit: DirectoryKit, unique: Callable[[str], str]) -> None:
+        self.kit = kit
+        self.topology = kit.topology
+        (self.cluster,) = kit.topology.clusters
+        self.directory: Directory = kit.directory()
+        self.directory.put_topology(kit.topology)
+        self.hosts = [unique("host") for _ in range(_HOSTS)]
+        self.directory.register_hosts(dict.fromkeys(self.hosts, self.topology.azs[0].id))
+        self.doubtful = host_scope(self.hosts[2])
+
+    def append(self, topic: str, *records: tuple[bytes, bytes], partition: int = 0) -> None:
+        """Append records as they are."""
+        appender = Appender(self.cluster, topic, "hostile", timeout_s=30, partition=partition)
+        appender.append(records)
+        appender.close()
+
+    def slot(self, host: str) -> Address:
+        """Return a host's slot."""
+        return address_of("host", host, self.directory.hosts([host])[host], self.topology)
+
+    def spoil(self) -> int:
+        """Put garbage into each topic; return how many records into each."""
+        records = [(b"\xff%d" % number, value) for number, value in enumerate(GARBAGE)]
+        doubtful = scope_text(self.doubtful).encode()
+        for topic in (MOVES_TOPIC, DIRECTORY_TOPIC):
+            self.append(topic, *records, (doubtful, b"\x01garbage"))
+        self.append(STATUS_TOPIC, *records)
+        self.append(INTEREST_TOPIC, *records)
+        self.append(REBALANCE_TOPIC, *records)
+        self.append(public_topic_name("elb"), *records)
+        for host in self.hosts[:2]:
+            slot = self.slot(host)
+            prefix = scope_prefix(host_scope(host))
+            bad = [(key, value) for _, key, value in malformed(prefix, 50)]
+            self.append(slot.topic, *records, *bad, partition=slot.partition)
+        return len(records)
+
+
+@pytest.fixture(scope="module")
+def own(module_fleet_factory: FleetFactory) -> tuple[LocalFleet, Topology]:
+    """Return a fleet of one cluster, which is this file's to spoil, and its topology."""
+    fleet = module_fleet_factory(clusters=1, azs=1)
+    return fleet, prepared_topology(fleet)
+
+
+@pytest.fixture
+def site(own: tuple[LocalFleet, Topology], unique: Callable[[str], str]) -> Iterator[Site]:
+    """Return a site on the spoiled fleet."""
+    with kit_of(*own, 0) as kit:
+        yield Site(kit, unique)
+
+
+def _meter(scope: Scope, revision: int) -> Changeset:
+    return Changeset(f"m-{revision}", (Resource(scope, "meter", "m", revision, {"at": revision}),))
+
+
+def test_publishers_and_the_directory_pass_over_garbage(
+    site: Site, unique: Callable[[str], str]
+) -> None:
+    """Hosts are registered and found, changes accepted; only what garbage speaks of is in doubt."""
+    count = site.spoil()
+    late = unique("late")
+    site.directory.register_hosts({late: site.topology.azs[0].id})
+    other = site.kit.directory()
+    assert set(other.hosts([late, *site.hosts])) == {late, *site.hosts}
+    entries = [one for one in other.verify() if one.kind == "entry"]
+    assert len(entries) >= count + 1
+    publisher = Publisher(site.directory, PublisherSettings())
+    publisher.start()
+    try:
+        for host in (*site.hosts[:2], late):
+            publisher.publish(_meter(host_scope(host), 1)).accepted.result(20)
+        with pytest.raises(OutcomeUnknown, match="cannot be read"):
+            publisher.publish(_meter(site.doubtful, 1)).accepted.result(20)
+        assert publisher.quarantined >= count + 1
+    finally:
+        publisher.close()
+
+
+def test_the_tracker_passes_over_garbage(site: Site, tmp_path: Path) -> None:
+    """Both who follow the status topic count it, and hear what is told behind it."""
+    from southbound.wire.reports import Outcome, Report, ReportEntry, encode_report
+
+    count = site.spoil()
+    service = TrackerService(lambda: site.topology, tmp_path, TrackerSettings())
+    service.start()
+    try:
+        key = encode_key(_meter(host_scope("h"), 1).resources[0].key)
+        told = Report("h", 1, (ReportEntry("c", key, 7, Outcome.APPLIED, 1),))
+        site.append(STATUS_TOPIC, (b"h", encode_report(told)))
+        reader = service.store.reader()
+        eventually(lambda: bool(reader.standings("h")), saying=lambda: service.counters)
+        reader.close()
+        eventually(lambda: service.counters.quarantined >= 2 * count)
+    finally:
+        service.bells.close()
+        service.close()
+
+
+def test_a_worker_passes_over_garbage(site: Site) -> None:
+    """What is published behind it is applied."""
+    count = site.spoil()
+    applier = MemoryApplier()
+    worker = Worker(
+        kind="elb",
+        worker_id="w",
+        applier=applier,
+        topology=site.topology,
+        settings=WorkerSettings(),
+    )
+    worker.start()
+    publisher = Publisher(site.directory, PublisherSettings())
+    publisher.start()
+    try:
+        one = Resource(PUBLIC_SCOPE, "elb", "e", 1, {"name": "e"})
+        publisher.publish(Changeset("e-1", (one,))).accepted.result(20)
+        eventually(
+            lambda: one.key in applier.resources, within_s=40, saying=lambda: worker.counters
+        )
+        assert worker.counters.records_quarantined >= count
+    finally:
+        publisher.close()
+        worker.stop()
+
+
+def test_a_janitor_sweeps_everything_in_spite_of_garbage(site: Site, tmp_path: Path) -> None:
+    """Journals, `sb.moves` and slots: no trouble, and each key that it leaves alone is counted."""
+    count = site.spoil()
+    janitor = Janitor(JanitorSettings(), site.kit.settings(), tmp_path / "books")
+    janitor.run_once()
+    assert janitor.stand.troubles == ()
+    assert janitor.stand.odd.unreadable > 0
+    assert janitor.tally.quarantined >= 2 * count
+
+
+def test_an_executor_passes_over_garbage(site: Site) -> None:
+    """Plans are listed, and a plan that is begun behind garbage is carried out: a host moves."""
+    from southbound.partitioning.plan import Goal
+    from southbound.partitioning.planner import make_plan
+    from southbound.rebalance.mapping import snapshot_of
+
+    site.spoil()
+    host = site.hosts[0]
+    with Executor(site.directory, RebalanceSettings(timeout_s=10)) as executor:
+        assert executor.plans() == []
+        pool = site.topology.pools_in("host")[0]
+        slot = site.slot(host)
+        what = f"{pool.id}/{int(slot.topic.rpartition('.')[2])}/{slot.partition}"
+        plan = make_plan(snapshot_of(site.directory), Goal(kind="drain-slot", what=(what,)))
+        assert host in {move.id for move in plan.moves}
+        executor.begin(plan)
+        progress = executor.run(plan.id)
+        assert all("publish a newer revision" in why for why in progress.failed.values())
+        assert [state.header.id for state in executor.plans()] == [plan.id]
