@@ -131,6 +131,7 @@ class Home:
         stream = self.streams.get(vpc)
         if stream is None:
             stream = self.streams[vpc] = VpcStream(vpc, self._tally)
+            self._tally.fresh.append((self, stream))
         return stream
 
 

@@ -7,9 +7,10 @@ takes it to its new slot at once.
 
 Not thread-safe: several threads that bring records take turns.
 
-Before anything is brought, hosts join and VPCs are placed where the directory has them. What a node
-wants and nobody has placed is told by `unplaced`; what has to be read anew, or in addition, by
-`orders`.
+Before anything is brought, hosts join, and then VPCs are placed where the directory has them: those
+in clusters where hosts have joined are read from the beginning, others once a node wants them. What
+a node wants and nobody has placed is told by `unplaced`; what has to be read anew, or in addition,
+by `orders`.
 """
 
 from __future__ import annotations
@@ -191,7 +192,8 @@ class Hall:
     ) -> Outcome:
         """Take the next record of a slot."""
         outcome = slot.feed(offset, key, value, now_us)
-        if self.tally.moves or self.tally.apart:
+        tally = self.tally
+        if tally.moves or tally.apart or tally.fresh:
             self._rearrange(now_us)
         return outcome
 
@@ -296,18 +298,21 @@ class Hall:
             address = address_of(scope.cls.value, scope.id, placement, self.topology)
             self._order(self._add(stream, address, now_us))
             if isinstance(stream, CompactNode) and address.cluster != old.cluster:
-                self._change_home(stream, self._home(address.cluster), now_us)
+                self._change_home(stream, self._home(address.cluster))
+        while tally.fresh:
+            home, shared = tally.fresh.pop()
+            if shared.vpc in self._placed and not shared.placed:
+                self._place(shared, home, None, now_us)
         while tally.apart:
             node, stream = tally.apart.pop()
             if stream.vpc in self._placed:
                 self._place(stream, node.home, None, now_us)
 
-    def _change_home(self, node: CompactNode, home: Home, now_us: int) -> None:
+    def _change_home(self, node: CompactNode, home: Home) -> None:
         """Read a node's VPCs where they were, until those of its new cluster say the same."""
-        for vpc in list(node.vpcs()):
-            if vpc in self._placed and not home.stream(vpc).placed:
-                self._place(home.stream(vpc), home, None, now_us)
         node.change_home(home)
+        for vpc in node.vpcs():
+            home.stream(vpc)
         self._turning.update(((node, vpc), None) for vpc in node.vpcs())
 
     def _turn(self, now_us: int) -> None:

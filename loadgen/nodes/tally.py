@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loadgen.nodes.compact import CompactNode, VpcStream
+    from loadgen.nodes.compact import CompactNode, Home, VpcStream
     from loadgen.nodes.stream import Stream
     from southbound.partitioning.placement import Placement
 
@@ -36,7 +36,7 @@ class Tally:
 
     `holders`: streams with open changesets. `moves`: streams whose marker was read, and where they go on.
     `leaving`: VPCs (by number) without a port, with the time until which they are kept. `apart`: nodes
-    that need a stream of a VPC for themselves.
+    that need a stream of a VPC for themselves; `fresh`: streams that are not read yet, by cluster.
     `spans`: microseconds from the intended send to the moment a change stood, once for each change
     of a host; `wide_spans`: the same of VPCs, with the number of nodes that follow. `step` gathers
     what one step brings to watched nodes: (rest of the key, entry, changeset).
@@ -48,6 +48,7 @@ class Tally:
         "applied",
         "conflicting",
         "equal",
+        "fresh",
         "handovers",
         "holders",
         "ignored",
@@ -73,6 +74,7 @@ class Tally:
         self.moves: list[tuple[Stream, Placement]] = []
         self.leaving: dict[tuple[CompactNode, int], int] = {}
         self.apart: list[tuple[CompactNode, VpcStream]] = []
+        self.fresh: list[tuple[Home, VpcStream]] = []
         self.spans: list[int] = []
         self.wide_spans: list[tuple[int, int]] = []
         self.step: list[tuple[bytes, int, str]] = []
