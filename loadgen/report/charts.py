@@ -15,7 +15,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 _INK, _GRID, _AIM = "#1f2933", "#d5dae0", "#b3261e"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555", "#7a5195")
@@ -23,6 +23,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _WIDTH_IN, _HEIGHT_IN, _DPI = 9.2, 4.8, 130
 _LABEL_CHARS = 46
 _FAR = 30
+_DECADES_TOLD = 200
 
 
 class Bar(NamedTuple):
@@ -233,6 +234,9 @@ def number(value: float) -> str:
 def _plain_numbers(axes: Axes, *, x: bool, y: bool) -> None:
     for wanted, axis in ((x, axes.xaxis), (y, axes.yaxis)):
         if wanted:
+            low, high = sorted(axis.get_view_interval())
+            if axis.get_scale() == "log" and high < _DECADES_TOLD * low:
+                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axis.set_major_formatter(FuncFormatter(lambda value, _place: number(value)))
             axis.set_minor_formatter(NullFormatter())
 

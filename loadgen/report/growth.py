@@ -15,6 +15,7 @@ _STORMS = (
     ("bytes", "bytes a node", "B", "bytes a node reads in a restart"),
     ("time", "all hold everything", "s", "seconds until all nodes hold everything"),
 )
+_UNITS = {"B": "bytes", "bytes": "bytes", "s": "seconds"}
 _MEASURED = (
     (
         "servers",
@@ -26,7 +27,7 @@ _MEASURED = (
         "runs",
         "seconds for the whole fleet, measured at three sizes",
         "s",
-        ("registering", "fill", "restart, all on these cores"),
+        ("registering", "fill"),
     ),
 )
 
@@ -82,7 +83,9 @@ def _picture(id_: str, title: str, noun: str, found: Sequence[Sizes]) -> Picture
         hollow = {at for at, (size, _) in enumerate(points) if one.how[size] == "computed"}
         data.append(Line(_named(one), points, frozenset(hollow)))
     png = lines(
-        Axis(f"{noun} (logarithmic)", log=True), Axis(f"{title} (logarithmic)", log=True), data
+        Axis(f"{noun} (logarithmic)", log=True),
+        Axis(f"{_UNITS[found[0].unit]} (logarithmic)", log=True),
+        data,
     )
     return Picture(id_, png, f"{title.capitalize()}. {'; '.join(_named(one) for one in found)}.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from loadgen.capacity.costs import COSTS
 from loadgen.report.charts import Bar, axis_for, bars
 from loadgen.report.documents import Document, Row
 from loadgen.report.picking import aim_of
@@ -67,9 +68,14 @@ def _bars(
             taken = take(row) if part != "ratio" else None
             if taken is not None and taken[0] > 0:
                 group = "Southbound" if part == "measured" else "baseline"
-                label = f"{name}: {row.metric.replace('_', ' ')}"
+                label = f"{name}: {_named(row)}"
                 found.append(Bar(label, taken[0], group, taken[1]))
     return found
+
+
+def _named(row: Row) -> str:
+    """Return what a row tells of; a unit cost says how it was measured."""
+    return COSTS[row.metric].how if row.metric in COSTS else row.metric
 
 
 def _memory_mib(row: Row) -> tuple[float, float | None] | None:
@@ -86,7 +92,6 @@ def _memory_mib(row: Row) -> tuple[float, float | None] | None:
 def _cpu_us(row: Row) -> tuple[float, float | None] | None:
     """Return the CPU that one thing costs, in microseconds; None where the row tells of another."""
     unit, _, thing = row.unit.partition("/")
-    named = "CPU" in row.metric or row.metric.endswith("_us")
-    if not named or unit not in _TIMES_US or thing == "s":
+    if "CPU" not in _named(row) or unit not in _TIMES_US or thing == "s":
         return None
     return row.value * _TIMES_US[unit], None
