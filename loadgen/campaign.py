@@ -118,7 +118,10 @@ def _enacted(
     say("reading up")
     _all(leader, "catch_up")
     found = _all(leader, "found")
-    return [{**one, **other} for one, other in zip(told, found, strict=True)]
+    return [
+        {**one, **other, "worker": worker}
+        for one, other, worker in zip(told, found, workers, strict=True)
+    ]
 
 
 def _all(leader: Leader, what: str, *arguments: Any) -> list[dict[str, Any]]:
@@ -150,7 +153,7 @@ def _result(
         rows=tuple(rows),
         settings={
             "scenario": settings.scenario,
-            "workers": ", ".join(str(one["worker"]) for one in each),
+            "workers": ", ".join(one["worker"] for one in each),
             "hosts": f"{fleet.hosts}, {settings.vms} VMs each",
             "VPCs": str(fleet.vpcs),
             "seed": str(settings.seed),

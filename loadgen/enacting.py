@@ -171,7 +171,6 @@ class EnactingHand:
         counts = at.following.counts()
         spans = at.following.take_spans()
         return {
-            "worker": at.number,
             "nodes": counts.nodes,
             "wrong": wrong,
             "read": counts.host.read,

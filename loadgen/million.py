@@ -237,6 +237,9 @@ class _Run:
         _refuse(checked)
         reads = self._all(self._readers, "reads")
         own = sum(one["own"] for one in reads)
+        unsettled = sum(one["unsettled"] for one in reads)
+        if unsettled:
+            raise NotConverged(f"{unsettled} nodes have something that waits or is held")
         peaks = self._sum([*self._publishers, *self._readers], "peak_bytes")
         return Ours(
             filled=filled,
@@ -390,7 +393,7 @@ def _rows(ours: Ours, rate: float, reading_s: float) -> tuple[Row, ...]:
         Row(f"{what}, p50", vpc.p50 / 1e3, "ms"),
         Row(f"{what}, p99", vpc.p99 / 1e3, "ms", aim),
         Row(f"{what}, max", vpc.largest / 1e3, "ms"),
-        Row(f"{what}, samples", float(vpc.count), ""),
+        Row(f"{what}, samples", float(vpc.count), "resources applied"),
         Row(
             "host records read per record needed, mean",
             ours.amplification,
