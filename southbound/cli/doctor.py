@@ -5,6 +5,7 @@ The rule: it changes nothing, one trouble hides no other, and each finding says 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,7 +34,7 @@ def doctor(
         Path | None, typer.Option("--topology", help="Check this document, not the stored one.")
     ] = None,
 ) -> None:
-    """Check Kafka, Redis and this machine; exit 1 when something is wrong."""
+    """Check Kafka, Redis, the services and this machine; exit 1 when something is wrong."""
     from southbound.cli.machine_checks import machine_findings
 
     session = session_of(ctx)
@@ -47,6 +48,10 @@ def doctor(
     topology = topology or _from_file(session, file, findings)
     if topology is not None:
         findings += _clusters_part(topology)
+    if session.tracker:
+        from southbound.cli.service_checks import tracker_findings
+
+        findings += tracker_findings(session.tracker_client(), session.tracker)
     order = list(Severity)
     findings.sort(key=lambda one: -order.index(one.severity))
     show(session, COLUMNS, findings)
@@ -58,6 +63,7 @@ def doctor(
 
 def _redis_part(session: Session, file: Path | None) -> tuple[list[Finding], Topology | None]:
     from southbound.cli.redis_checks import journal_findings, redis_findings
+    from southbound.cli.service_checks import signed_findings
     from southbound.directory.index import Index
     from southbound.edge.redis import RedisLink
     from southbound.settings import DirectorySettings
@@ -68,6 +74,7 @@ def _redis_part(session: Session, file: Path | None) -> tuple[list[Finding], Top
     )
     try:
         findings = list(redis_findings(link))
+        findings += signed_findings(link, time.time_ns() // 1000)
         positions = Index(link, settings).status().positions
     finally:
         link.close()

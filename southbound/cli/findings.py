@@ -20,7 +20,7 @@ class Severity(enum.StrEnum):
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at: `subject` is a cluster, `redis`, or `machine`."""
+    """One thing that was looked at: `subject` is a cluster, a service, `redis`, or `machine`."""
 
     severity: Severity
     subject: str

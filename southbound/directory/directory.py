@@ -35,6 +35,7 @@ from southbound.directory.keys import (
 )
 from southbound.directory.memory import Memory
 from southbound.directory.registrar import Newcomers, Registrar
+from southbound.directory.rollcall import RollCall
 from southbound.directory.rows import RowReader
 from southbound.directory.topologies import (
     CurrentTopology,
@@ -101,6 +102,7 @@ class Directory:
         self._memory.on_forget(self._forget)
         self._registrar = Registrar(self._index, self._forward, self._rows)
         self._decider = Decider(self._index, self._forward, self._rows)
+        self._roll_call = RollCall(self._link)
         self._audit = Audit(self._index, self._forward, self._current, self._rows, settings)
         size = 0 if settings.visitor else settings.cached_max
         self._hosts: Cache[Placement] = Cache(size, lambda placement: placement.epoch)
@@ -571,6 +573,14 @@ class Directory:
         """Return how many resources each partition of a public kind holds. Raises `EdgeError`."""
         partitions = self.topology.public_kind(kind).partitions
         return self._index.occupied(public_pool(kind), partitions)
+
+    def sign_in(self, service: str, saying: str, troubles: Iterable[str], seconds: int) -> None:
+        """Leave a sign that this process is at work as a service, for so many seconds.
+
+        For people who look (`southbound doctor`); when Redis does not answer, there is none.
+        """
+        with self._visit():
+            self._roll_call.sign(service, saying, tuple(troubles), seconds)
 
     def map_version(self) -> int:
         """Return the map's version in Redis, which rises with every change. Raises `EdgeError`."""

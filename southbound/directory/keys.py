@@ -16,6 +16,7 @@ of a million hosts each.
     {sb}:topology         hash   version, document (JSON)
     {sb}:changes          stream what changed, for caches
     {sb}:claimed:<what>   string who does it right now; it expires
+    {sb}:at_work:<service>:<where>  string a service's sign of life (JSON); it expires
 
 Key text, here and in the journal: `h 0x1f host`, `v 0x1f vpc`, `p 0x1f kind 0x1f id`, and
 `t 0x1f topology` for the topology document itself.

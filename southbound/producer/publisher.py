@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Self
 
 from southbound import failpoints
 from southbound.directory import Directory
-from southbound.errors import Closed, OutcomeUnknown
+from southbound.errors import Closed, OutcomeUnknown, SouthboundError
 from southbound.producer.buffer import Buffer
 from southbound.producer.checks import SpecJudge, parcels_of
 from southbound.producer.core import Parcel, Standing, unsent
 from southbound.producer.delivery import Delivery, Group
 from southbound.producer.fence import Fencer
+from southbound.producer.listener import Listener, listen
 from southbound.producer.loads import by_slot, in_chunks
 from southbound.producer.metrics import PublisherCollector, PublisherCounters
 from southbound.producer.receipts import Receipt, Receipts, settle
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 class Publisher:
     """Publishes changesets. Thread-safe; making it does no IO.
 
-    The directory must be open when `start` is called, and stays the caller's to close.
+    The directory must be open when `start` is called, and stays the caller's to close. `listener`
+    is told of every changeset and of its verdict (`southbound.tracker.herald` tells a tracker).
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Publisher:
         settings: PublisherSettings | None = None,
         *,
         registry: CollectorRegistry | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.settings = settings or PublisherSettings()
+        self._listener = listener
         self.counters = PublisherCounters()
         self._directory = directory
         self._owns_directory = False
@@ -153,7 +157,14 @@ class Publisher:
         if self.settings.track if track is None else track:
             self._track(receipt)
         self._count(1)
-        self._publish(parts[0])
+        if self._listener is not None:
+            listen(self._listener, [changeset], [receipt])
+        try:
+            self._publish(parts[0])
+        except SouthboundError as error:
+            if self._listener is not None:
+                self._listener.settled(changeset.id, error)
+            raise
         return receipt
 
     def publish_many(
@@ -162,7 +173,8 @@ class Publisher:
         """Publish many changesets, in the order of their slots: several times as fast as singly.
 
         All are judged before the first is sent. Raises as `publish`; after `BufferFull` what was
-        already sent goes on, and publishing all of them again is safe.
+        already sent goes on, and publishing all of them again is safe (a listener is told nothing
+        then of what was not taken in).
         """
         given = tuple(changesets)
         parts = self._judged(given, sent_us)
@@ -171,6 +183,8 @@ class Publisher:
             for receipt in receipts:
                 self._track(receipt)
         self._count(len(parts))
+        if self._listener is not None:
+            listen(self._listener, given, receipts)
         self._publish_all([parcel for parcels in parts for parcel in parcels])
         return receipts
 

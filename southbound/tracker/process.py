@@ -25,6 +25,8 @@ from southbound.tracker.service import TrackerService
 
 log = logging.getLogger(__name__)
 
+_SIGN_S = 120
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenSettings:
@@ -72,12 +74,22 @@ def run_tracker(
             log.info("the tracker answers on %s", url)
             try:
                 with _told(listen.told, url):
-                    stop.wait()
+                    _sign_in_until(stop, directory, service, url)
             finally:
                 service.bells.close()
                 server.close()
         finally:
             service.close()
+
+
+def _sign_in_until(
+    stop: threading.Event, directory: Directory, service: TrackerService, url: str
+) -> None:
+    """Leave a sign of life again and again, until the end."""
+    while True:
+        directory.sign_in("tracker", f"answers on {url}", service.status().reasons, _SIGN_S)
+        if stop.wait(_SIGN_S / 4):
+            return
 
 
 def _replicas(directory: Directory, vpc: str) -> set[str]:

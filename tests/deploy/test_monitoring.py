@@ -33,7 +33,7 @@ _OPERATIONS = _DEPLOY.parent / "docs" / "operations.md"
 _NAME = re.compile(r"\bsouthbound_[a-z_]+\b")
 _WORDS = {
     "sum", "max", "by", "le", "or", "and", "rate", "increase", "histogram_quantile",
-    "job", "instance", "reason", "outcome", "code",
+    "job", "instance", "reason", "outcome", "code", "kind", "absent",
 }  # fmt: skip
 _TOKEN = re.compile(r"[a-zA-Z_]+|\$__rate_interval|\[\d+[mh]\]|\d+(?:\.\d+)?|[()\[\],<>]|\s+")
 _ENDINGS = {
@@ -132,11 +132,15 @@ def test_the_dashboard_can_be_laid_out() -> None:
 
 
 class Case(NamedTuple):
-    """When an alert must fire: series that rise (per minute) or stand, and the labels it then has."""
+    """When an alert must fire: series that rise (per minute) or stand, or of which there are none.
+
+    And the labels that it then has.
+    """
 
     rising: tuple[str, ...] = ()
     standing: tuple[str, ...] = ()
     labels: tuple[str, ...] = ("job", "instance")
+    lacking: tuple[str, ...] = ()
 
 
 _PUBLISHER, _AGENT, _WORKER, _TRACKER, _JANITOR = (
@@ -171,6 +175,8 @@ CASES = {
         (f"{_JANITOR}changesets_abandoned_total",), labels=("job",)
     ),
     "SouthboundKeysUnreadable": Case(standing=(f"{_JANITOR}keys_unreadable",)),
+    "SouthboundJanitorAbsent": Case(lacking=(f"{_JANITOR}sweep_age_seconds",), labels=()),
+    "SouthboundJanitorFails": Case((f"{_JANITOR}failures_total",)),
 }
 _LABELS = {"job": "site", "instance": "one", "reason": "gap"}
 
@@ -215,7 +221,9 @@ def _quiet(case: Case, alert: str) -> dict[str, Any]:
     return {
         "interval": "1m",
         "input_series": [
-            one for name in (*case.rising, *case.standing) for one in _series(name, "0x90")
+            one
+            for name in (*case.rising, *case.standing, *case.lacking)
+            for one in _series(name, "0x90")
         ],
         "alert_rule_test": [{"eval_time": "60m", "alertname": alert, "exp_alerts": []}],
     }

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from typer.testing import CliRunner
 
 from southbound.cli.main import app
 from southbound.directory import Directory
+from southbound.directory.keys import PREFIX
 from southbound.directory.moves import MovesTail
+from southbound.directory.rollcall import RollCall
 from southbound.directory.topologies import Stored, encode_stored
 from southbound.documents.topology import topology_of
 from southbound.edge.admin import apply_topics
 from southbound.edge.append import Appender
+from southbound.edge.redis import RedisLink
 from southbound.edge.slots import Outgoing, SlotWriter
 from southbound.edge.tail import EndAsker, RangeReader
 from southbound.errors import EdgeError
@@ -376,6 +380,20 @@ def test_two_janitors_at_once_leave_what_one_leaves(world: World) -> None:
             found = world.revisions(scope, id, address)
             assert found[-1] == 6
             assert len(found) <= 4
+
+
+def test_a_sweep_leaves_a_sign_of_life(world: World) -> None:
+    """For whoever asks if a janitor is at work; a dry run is none."""
+    for name in world.kit.redis.keys(f"{PREFIX}at_work:*"):
+        world.kit.redis.delete(name)
+    with closing(RedisLink(world.kit.redis_url, timeout_s=5.0, client_name="look")) as link:
+        world.swept(dry_run=True)
+        assert RollCall(link).signs() == []
+        world.swept()
+        (sign,) = RollCall(link).signs()
+    assert (sign.service, sign.troubles) == ("janitor", ())
+    # Two clusters, three pools of three slots each, and one partition of public resources.
+    assert sign.saying.startswith("swept 19 slots (")
 
 
 # Tombstones.

@@ -10,19 +10,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from southbound.directory.rollcall import RollCall
+from southbound.edge.redis import RedisLink
 from southbound.errors import EdgeError, NotConverged
 from southbound.local.fleet import LocalFleet
 from southbound.local.ports import free_ports
 from southbound.nca.appliers.memory import MemoryApplier
 from southbound.nca.plan import Change
 from southbound.nca.service import Agent
+from southbound.producer import Publisher
+from southbound.resources import Changeset, Resource, host_scope
 from southbound.settings import AgentSettings
 from southbound.tracker.client import TrackerClient
+from southbound.tracker.herald import Herald
 from southbound.tracker.messages import EffectiveHost
 from southbound.tracker.summary import Summary
 from tests.live.directory_kit import DirectoryKit, eventually, kit_of, prepared_topology
@@ -182,6 +188,22 @@ def test_from_publishing_to_a_gate_over_restarts_and_a_lost_store(
     assert _states(found) == _states(before[0])
     assert found is not None
     assert found.inventory_us > 0
+
+    # From a library that waits for no tracker; and who is at work says so.
+    heralded = Resource(host_scope(near), "port", port, 2, {"vpc_id": vpc, "name": "again"})
+    with (
+        Herald(site.url) as herald,
+        Publisher(site.kit.directory(), listener=herald) as publisher,
+    ):
+        publisher.publish(Changeset(unique("heralded"), (heralded,)))
+        (one,) = publisher.publish_many([Changeset(unique("many"), (heralded,))])
+    assert (herald.told, herald.untold) == (4, 0)
+    summary = site.client.changeset(one.changeset, timeout_s=_WITHIN_S)
+    assert summary is not None
+    assert (summary.standing, summary.settled) == ("accepted", True)
+    with closing(RedisLink(site.kit.redis_url, timeout_s=5.0, client_name="look")) as link:
+        # A process that was killed is named until its sign ends.
+        assert {sign.service for sign in RollCall(link).signs()} == {"tracker"}
 
 
 def _port(host: str, id: str, spec: dict[str, object]) -> dict[str, object]:
