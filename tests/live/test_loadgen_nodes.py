@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,11 +21,15 @@ from southbound.directory import Directory
 from southbound.local.fleet import LocalFleet
 from southbound.nca.parts import AgentParts
 from southbound.nca.service import Agent
-from southbound.partitioning.topology import Topology
+from southbound.partitioning.placement import Placement
+from southbound.partitioning.topology import Cluster, Topology
 from southbound.producer import Publisher
 from southbound.resources import Changeset, Op, Resource, host_scope, vpc_scope
 from southbound.settings import PublisherSettings
+from southbound.wire.keys import encode_key
+from tests.live.agent_kit import Kit
 from tests.live.directory_kit import DirectoryKit, eventually, kit_of, prepared_topology
+from tests.nca.records import port
 
 Unique = Callable[[str], str]
 _S = 20.0
@@ -208,3 +212,46 @@ def _plant(cloud: Cloud, shared: SharedReaders) -> None:
     verdict = check(planted)
     assert set(verdict.counts) == {Fault.LOST, Fault.UNCONVERGED}
     assert {sample.node for sample in verdict.samples} == {cloud.hosts[3]}
+
+
+@pytest.mark.parametrize("neighbour", [True, False])
+def test_readers_follow_a_move(
+    clusters: Mapping[str, Cluster], unique: Unique, neighbour: bool
+) -> None:
+    """Into a slot that is read far beyond where the node begins, or that nobody reads yet."""
+    kit = Kit(clusters, unique, partitions=1)
+    hall = Hall(kit.topology)
+    mover, other = kit.host("c1"), kit.host("c2")
+    hosts = (mover, other) if neighbour else (mover,)
+    for host in hosts:
+        hall.join(host, kit.locator.rows[host])
+    readers = SharedReaders(kit.topology, hall)
+    readers.start()
+    try:
+        kit.publish(port(mover, "p", 1))
+        kit.publish(port(other, "p", 1))
+        (old,) = kit.addresses(host_scope(mover))
+        (target,) = kit.addresses(host_scope(other))
+        start = kit.end(target)
+        new = Placement(kit.pool("host", "c2").id, 0, 2, start)
+        kit.locator.rows[mover] = new
+        kit.publish(port(mover, "p", 1))
+        kit.publish(port(other, "p", 2))
+        readers.wait(_S)
+        kit.mark(host_scope(mover), old, 2, new)
+        kit.publish(port(mover, "p", 2))
+        key = encode_key(port(mover, "p", 1).key)
+        eventually(lambda: hall.nodes[mover].revision_of(key) == 2)
+        readers.wait(_S)
+        counts = readers.counts()
+        # The mover: its own and the marker there, then from `start` on: a copy, one that is not
+        # its own, and one that is. The neighbour: all four that its slot has.
+        assert counts.host.own == 2 + 2 + 2 * neighbour
+        assert counts.host.read == 2 + 3 + 4 * neighbour
+        readers.stop(["c2"])
+        kit.publish(port(mover, "p", 3))
+        assert hall.nodes[mover].revision_of(key) == 2
+        readers.start(["c2"])
+        eventually(lambda: hall.nodes[mover].revision_of(key) == 3)
+    finally:
+        readers.close()
