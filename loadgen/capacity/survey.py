@@ -339,7 +339,7 @@ class _Walk:
         ]
         self._say(f"{len(addresses)} consumers wait for nothing")
         with fetching(self._topology.clusters[0], addresses, size.wait_ms) as fetchers:
-            fetchers.wait(_SWITCHED_ON_S)
+            fetchers.wait(min(_SWITCHED_ON_S, size.watch_s))
             before = fetchers.fetches
             spent = self._spent(1, lambda: fetchers.wait(size.watch_s))
             return spent._replace(things=fetchers.fetches - before)
