@@ -305,6 +305,9 @@ def _disk_errors(doing: str, path: Path) -> Iterator[None]:
         if isinstance(error, sqlite3.OperationalError) and code != _ERROR:
             raise EdgeError(f"{doing} {path}: {error}", retryable=True) from error
         raise BrokenStore(f"{doing} {path}: {error}") from error
+    except UnicodeDecodeError as error:
+        # SQLite quotes what it cannot read, and Python cannot read the quotation.
+        raise BrokenStore(f"{doing} {path}: {error.object!r:.200}") from error
     except OSError as error:
         raise EdgeError(f"{doing} {path}: {error}", retryable=True) from error
 

@@ -337,3 +337,14 @@ def test_a_text_that_is_none_is_a_broken_file(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(BrokenStore, match="UTF-8"):
         Store(tmp_path, "h").open()
+
+
+def test_a_schema_that_is_no_text_is_a_broken_file(tmp_path: Path) -> None:
+    """SQLite's complaint quotes it, and Python cannot read the complaint."""
+    opened(tmp_path).close()
+    file = tmp_path / store_module.FILE
+    data = file.read_bytes()
+    assert data.count(b"CREATE TABLE facts") == 1
+    file.write_bytes(data.replace(b"CREATE TABLE facts", b"CREATE \xd4ABLE facts"))
+    with pytest.raises(BrokenStore, match="facts"):
+        Store(tmp_path, "h").open()
