@@ -10,6 +10,7 @@ PYTEST_ARGS ?=
 # Tests mostly wait for servers: two processes, each with servers of its own, and whole files to each.
 PYTEST_WORKERS ?= 2
 BENCH_ARGS  ?=
+SECONDS ?= 300
 # Where the fault matrix writes down what it did and saw.
 FAULTS_RECORD ?= var/reliability/faults.json
 SOAK_RECORD ?= var/reliability/soak.json
@@ -17,7 +18,7 @@ MINUTES ?= 30
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka demo test test-fast faults soak lint format lock clean
+.PHONY: help setup kafka demo test test-fast faults soak fuzz lint format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,11 @@ faults: kafka ## the fault matrix: every failpoint, and servers, links, disks an
 soak: kafka ## load, moves and faults in rotation for MINUTES; fails when something grows
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) --record $(SOAK_RECORD)
 
+fuzz: setup ## fuzz every reader of bytes, guided by coverage: make fuzz SECONDS=600
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 lint: setup ## ruff, mypy --strict, import layers
 	@failed=0; for check in 'ruff check .' 'ruff format --check .' mypy 'lint-imports --no-logo'; do \
 		echo "$$check"; $(BIN)/$$check || failed=1; \
@@ -65,7 +71,7 @@ bench-%: kafka ## one benchmark beside its baseline: bench-publish, bench-latenc
 	@$(BIN)/southbound bench $* $(BENCH_ARGS)
 
 lock: ## pin all dependencies anew, with hashes (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
+	uv pip compile --quiet --universal --python-version 3.11 --extra all --extra dev --generate-hashes \
 		--no-annotate --no-emit-package southbound --custom-compile-command 'make lock' \
 		--output-file $(LOCK) pyproject.toml
 

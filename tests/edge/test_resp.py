@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,8 @@ def served(answer: Answer) -> Iterator[int]:
     with socket.create_server((LOOPBACK, 0)) as listener:
 
         def serve(client: socket.socket) -> None:
-            with client, client.makefile("rb") as file:
+            # Who does not like an answer hangs up.
+            with contextlib.suppress(ConnectionError), client, client.makefile("rb") as file:
                 while head := file.readline():
                     words = [
                         file.read(int(file.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))
@@ -180,3 +182,64 @@ def test_a_server_that_is_away_may_come_back() -> None:
     assert caught.value.retryable
     assert "secret" not in str(caught.value)
     assert asking.generation == 0
+
+
+BOMBS = [
+    b"*2000000000\r\n",
+    b"*1\r\n" * 100,
+    b"$536870912\r\n",
+    b"$99999999999999999999\r\n",
+    b":1e5\r\n",
+    b":" + b"1" * 5_000 + b"\r\n",
+    b"$\xc2\xb2\r\n",
+    b"+" + b"a" * 100_000,
+    b"%1\r\n+a\r\n+b\r\n",
+    b"\r\n",
+    b"\0",
+]
+
+
+@pytest.mark.parametrize("told", BOMBS)
+def test_a_server_that_is_none_is_an_edge_error(told: bytes) -> None:
+    """Whatever it says instead of an answer: retryable, since the next server may be one."""
+    with served(lambda words: told if words[0] == b"GET" else polite(words)) as port:
+        connected = link(port)
+        with pytest.raises(EdgeError) as caught:
+            connected.call("GET", "x")
+        connected.close()
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("told", [b"+OK\r\n", b":1\r\n", b"*0\r\n", b"$2\r\n\xff\xfe\r\n"])
+def test_a_greeting_that_is_answered_with_anything_is_survived(told: bytes) -> None:
+    """INFO may be text that is none, or something else altogether."""
+    with served(lambda words: told if words[0] == b"INFO" else polite(words)) as port:
+        connected = link(port)
+        with contextlib.suppress(EdgeError):
+            assert connected.call("ECHO", "x") == [b"ECHO", b"x"]
+        connected.close()
+
+
+def test_a_server_that_answers_byte_by_byte_is_given_up() -> None:
+    """Each byte comes within the timeout, the answer never ends: it takes a few timeouts, not for ever."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        done = threading.Event()
+
+        def drip() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.sendall(b"$1000\r\n")
+                while not done.wait(0.02):
+                    try:
+                        client.sendall(b"x")
+                    except OSError:
+                        return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        connection = Connection(LOOPBACK, listener.getsockname()[1], 2)
+        with pytest.raises(TimeoutError):
+            connection.ask(["GET", "x"], 0.1)
+        connection.close()
+        done.set()
+        thread.join()

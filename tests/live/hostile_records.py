@@ -26,8 +26,8 @@ class Malformed(NamedTuple):
 
 
 def _with(at: int, value: object) -> bytes:
-    fields = list(_FIELDS)
-    fields[at] = value  # type: ignore[call-overload]  # any type may stand anywhere
+    fields: list[object] = list(_FIELDS)
+    fields[at] = value
     return b"\x01" + msgspec.msgpack.encode(fields)
 
 

@@ -27,6 +27,8 @@ from southbound.nca.appliers.memory import MemoryApplier
 from southbound.nca.store import FILE, Store
 from southbound.nca.worker import Worker
 from southbound.partitioning.placement import Address, address_of
+from southbound.partitioning.plan import Goal
+from southbound.partitioning.planner import make_plan
 from southbound.partitioning.topology import (
     DIRECTORY_TOPIC,
     INTEREST_TOPIC,
@@ -38,7 +40,8 @@ from southbound.partitioning.topology import (
     public_topic_name,
 )
 from southbound.producer import Publisher
-from southbound.rebalance.executor import Executor
+from southbound.rebalance.executor import Executor, Progress
+from southbound.rebalance.mapping import snapshot_of
 from southbound.resources import (
     PUBLIC_SCOPE,
     Changeset,
@@ -55,6 +58,7 @@ from southbound.settings import (
 )
 from southbound.tracker.service import TrackerService
 from southbound.wire.keys import encode_key, scope_prefix, scope_text
+from southbound.wire.reports import Outcome, Report, ReportEntry, encode_report
 from tests.live.agent_kit import Kit, eventually
 from tests.live.conftest import FleetFactory
 from tests.live.directory_kit import DirectoryKit, kit_of, prepared_topology
@@ -239,8 +243,6 @@ def test_publishers_and_the_directory_pass_over_garbage(
 
 def test_the_tracker_passes_over_garbage(site: Site, tmp_path: Path) -> None:
     """Both who follow the status topic count it, and hear what is told behind it."""
-    from southbound.wire.reports import Outcome, Report, ReportEntry, encode_report
-
     count = site.spoil()
     service = TrackerService(lambda: site.topology, tmp_path, TrackerSettings())
     service.start()
@@ -293,22 +295,26 @@ def test_a_janitor_sweeps_everything_in_spite_of_garbage(site: Site, tmp_path: P
     assert janitor.tally.quarantined >= 2 * count
 
 
-def test_an_executor_passes_over_garbage(site: Site) -> None:
-    """Plans are listed, and a plan that is begun behind garbage is carried out: a host moves."""
-    from southbound.partitioning.plan import Goal
-    from southbound.partitioning.planner import make_plan
-    from southbound.rebalance.mapping import snapshot_of
-
+def test_an_executor_passes_over_garbage(site: Site, unique: Callable[[str], str]) -> None:
+    """A plan begun behind garbage is carried out; one host's garbage holds up its own move alone."""
     site.spoil()
-    host = site.hosts[0]
+    clean = unique("clean")
+    site.directory.register_hosts({clean: site.topology.azs[0].id})
     with Executor(site.directory, RebalanceSettings(timeout_s=10)) as executor:
-        assert executor.plans() == []
-        pool = site.topology.pools_in("host")[0]
-        slot = site.slot(host)
-        what = f"{pool.id}/{int(slot.topic.rpartition('.')[2])}/{slot.partition}"
-        plan = make_plan(snapshot_of(site.directory), Goal(kind="drain-slot", what=(what,)))
-        assert host in {move.id for move in plan.moves}
-        executor.begin(plan)
-        progress = executor.run(plan.id)
-        assert all("publish a newer revision" in why for why in progress.failed.values())
-        assert [state.header.id for state in executor.plans()] == [plan.id]
+        before = site.slot(clean)
+        progress = _drained(site, executor, before)
+        assert progress.failed == {}
+        assert site.slot(clean) != before
+        spoiled = site.slot(site.hosts[0])
+        progress = _drained(site, executor, spoiled)
+        (why,) = progress.failed.values()
+        assert "publish a newer revision" in why
+        assert len(executor.plans()) == 2
+
+
+def _drained(site: Site, executor: Executor, slot: Address) -> Progress:
+    """Plan to drain a slot, and carry it out."""
+    what = f"{slot.topic.split('.')[1]}/{int(slot.topic.rpartition('.')[2])}/{slot.partition}"
+    plan = make_plan(snapshot_of(site.directory), Goal(kind="drain-slot", what=(what,)))
+    executor.begin(plan)
+    return executor.run(plan.id)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
 import threading
 import time
@@ -14,6 +16,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from southbound.errors import ConfigError
+from southbound.nca import health
 from southbound.nca.health import THREADS_MAX, HealthServer, Reply, Request, ServerSettings
 
 
@@ -192,3 +195,66 @@ def test_an_agent_takes_nothing_in(server: HealthServer) -> None:
     """A POST of anything is too large where nobody wants any."""
     assert _ask(server, "POST", "/v1", {"Content-Length": "1"}, b"") == 413
     assert _ask(server, "POST", "/v1", {"Content-Length": "0"}, b"") == 404
+
+
+def _spoken(server: HealthServer, data: bytes) -> bytes:
+    """Say something raw to a server, and return what it answers until it hangs up."""
+    with socket.create_connection(server.address, 10) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+    return answer
+
+
+RAW = {
+    "no request": b"\0\xff\r\n\r\n",
+    "an unknown verb": b"BREW / HTTP/1.1\r\n\r\n",
+    "a version that is none": b"GET / HTTP/9\xb2\r\n\r\n",
+    "a path that is no address": b"GET //[ HTTP/1.1\r\n\r\n",
+    "a posted path that is no address": b"POST //[ HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "a length of another alphabet": b"POST /x HTTP/1.1\r\nContent-Length: \xb2\r\n\r\n",
+    "a length of many digits": b"POST /x HTTP/1.1\r\nContent-Length: " + b"9" * 5_000 + b"\r\n\r\n",
+    "a negative length": b"POST /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+    "a body that ends too early": b"POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc",
+    "a long line": b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+    "a long header": b"GET / HTTP/1.1\r\nA: " + b"a" * 70_000 + b"\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+    "an odd Accept": b"GET /metrics HTTP/1.1\r\nAccept: \xff;version=;q=x,,;\r\n\r\n",
+    "percents": b"GET /%00/%ff/%zz?%=%&&&a=%ff HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_whoever_speaks_nonsense_is_answered(status: Status, name: str) -> None:
+    """Not with silence: a status says whose mistake it is, and the next one is served."""
+    settings = ServerSettings(body_bytes_max=100)
+    server = HealthServer(lambda: status, CollectorRegistry(), settings, answer=lambda _: None)
+    server.start()
+    try:
+        answer = _spoken(server, RAW[name])
+        assert re.match(rb"HTTP/1\.0 (200|4\d\d|501|505) |<!DOCTYPE", answer), answer
+        assert get(server, "/livez") == (200, "ok\n")
+    finally:
+        server.close()
+
+
+def test_who_speaks_byte_by_byte_is_left_in_the_end(
+    status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then renews no patience: a thread is free again after the whole time."""
+    monkeypatch.setattr(health, "REQUEST_WHOLE_S", 0.3)
+    server = HealthServer(lambda: status, CollectorRegistry(), ServerSettings(threads_max=1))
+    server.start()
+    try:
+        with socket.create_connection(server.address, 10) as slow:
+            until_s = time.monotonic() + 10
+            with contextlib.suppress(OSError):
+                while time.monotonic() < until_s:
+                    slow.sendall(b"G")
+                    time.sleep(0.02)
+            assert time.monotonic() < until_s, "it was listened to for ever"
+        assert get(server, "/livez") == (200, "ok\n")
+    finally:
+        server.close()

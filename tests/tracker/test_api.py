@@ -301,3 +301,80 @@ def test_answers_are_json_with_their_names(desk: Desk) -> None:
         changeset = json.load(response)
     assert changeset["counts"]["applied"] == 1
     assert changeset["complete"] is True
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/hosts/h/gate?id=p&timeout_s=nan",
+        "/v1/hosts/h/gate?id=p&timeout_s=inf",
+        "/v1/hosts/h/gate?id=p&timeout_s=1e5000",
+        "/v1/hosts/h/gate?id=p&revision=" + "9" * 5_000,
+        "/v1/hosts/h/gate?id=p&revision=-1",
+        "/v1/hosts/h/gate?id=p&revision=%C2%B2",
+        "/v1/hosts/h/gate?id=" + "p" * 300,
+        "/v1/hosts/h%1F/gate?id=p",
+        "/v1/changesets?limit=-1",
+        "/v1/changesets/c?names=1.5",
+    ],
+)
+def test_a_question_with_a_bad_field_names_it(desk: Desk, path: str) -> None:
+    """400, and the field: never a broken connection, and never a wait."""
+    connection = http.client.HTTPConnection(*desk.server.address, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    said = json.loads(answer.read())["error"]
+    connection.close()
+    assert answer.status == 400
+    assert any(field in said for field in ("timeout_s", "revision", "id", "host", "limit", "names"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[" * 100_000,
+        b'{"changesets": ' * 5_000,
+        b"\xff",
+        b'{"changesets": [{"id": "c\\ud800", "sent_us": 1, "parts": []}]}',
+        b'{"changesets": [{"id": "c", "sent_us": 1e5000, "parts": []}]}',
+        _ZERO.replace(b"0]", b"9223372036854775808]"),
+        _ZERO.replace(b"0]", b"1180591620717411303424]"),
+        _ZERO.replace(b"0]", b"true]"),
+        _ZERO.replace(b"0]", b"1.0]"),
+        _ZERO.replace(b"0]", b"1]").replace(b'"sent_us": 1', b'"sent_us": 1180591620717411303424'),
+        _ZERO.replace(b"0]", b"1]").replace(b'"c"', b'"' + b"c" * 300 + b'"'),
+        _ZERO.replace(b"0]", b"1]").replace(b'"h"', b'"h\\u001f"'),
+    ],
+)
+def test_a_body_that_is_none_is_the_askers_mistake(desk: Desk, body: bytes) -> None:
+    """400, whatever it is; the tracker stays well."""
+    assert desk.status_of("/v1/changesets", "POST", body) == 400
+    assert desk.status_of("/livez") == 200
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"null", b"[" * 100_000, b"\xff", b'{"host": 1}', b"<html>"]
+)
+def test_what_is_no_tracker_is_an_edge_error(answer: bytes) -> None:
+    """Whatever answers at the address that was named."""
+    import socketserver
+
+    class Stranger(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                continue
+            head = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer)
+            self.wfile.write(head + answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            host, port = server.server_address[:2]
+            with pytest.raises(EdgeError):
+                TrackerClient(f"http://{host!s}:{port}").host("h")
+        finally:
+            server.shutdown()
+            thread.join()
