@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from loadgen.campaign import register
 from loadgen.checker.histogram import Histogram
 from loadgen.coordination import Leader, LeaderSettings, Outpost, OutpostSettings
 from loadgen.roles import BARE_READER, BARE_SENDER, PUBLISHER, READER, ROLES
@@ -27,7 +28,6 @@ from loadgen.workloads.fleet import Fleet, FleetShape
 from loadgen.workloads.sizes import VpcSizes
 from southbound.bench.result import BenchResult, Row
 from southbound.bench.stage import Progress, Stage
-from southbound.directory import Directory
 from southbound.errors import ConfigError, Fault, NotConverged
 
 PUBLISHED_AIM_S = 30.0
@@ -38,7 +38,6 @@ MEMORY_AIM_GIB = 8.0
 
 _TEAM = "million"
 _LONG_S = 3_600.0
-_REGISTERED_AT_ONCE = 100_000
 _GIB = 1 << 30
 _VPC_FIRST = 1
 _VPC_SHARE = 100
@@ -75,6 +74,16 @@ class MillionBench:
             hosts=self.hosts, vms_per_host=self.ports, azs=("all",), seed=self.seed, sizes=sizes
         )
 
+    def check(self, clusters: int) -> None:
+        """Raise `ConfigError` when there are more processes than clusters."""
+        faults = [
+            Fault(name, value, f"must be 1 to {clusters}, the number of clusters")
+            for name, value in (("publishers", self.publishers), ("readers", self.readers))
+            if not 1 <= value <= clusters
+        ]
+        if faults:
+            raise ConfigError("whole clusters are dealt to processes", faults)
+
 
 def run_million(
     stage: Stage, keeper: Keeper, bench: MillionBench, *, progress: Progress
@@ -83,10 +92,11 @@ def run_million(
 
     `EdgeError` names a worker that died or failed; `ConfigError` for more workers than clusters.
     """
-    clusters = [cluster.id for cluster in stage.directory.topology.clusters]
-    _check(bench, len(clusters))
+    bench.check(len(stage.directory.topology.clusters))
     fleet = Fleet(bench.shape())
-    registering_s = _register(stage.directory, fleet, progress)
+    began_s = time.perf_counter()
+    register(stage.directory, fleet, progress)
+    registering_s = time.perf_counter() - began_s
     outpost = OutpostSettings(
         redis_url=stage.redis_url, team=_TEAM, seats=bench.publishers + bench.readers
     )
@@ -99,27 +109,6 @@ def run_million(
         ours = run.southbound()
         bare = run.bare()
     return _result(stage, bench, fleet, registering_s, ours, bare)
-
-
-def _check(bench: MillionBench, clusters: int) -> None:
-    faults = [
-        Fault(name, value, f"must be 1 to {clusters}, the number of clusters")
-        for name, value in (("publishers", bench.publishers), ("readers", bench.readers))
-        if not 1 <= value <= clusters
-    ]
-    if faults:
-        raise ConfigError("whole clusters are dealt to processes", faults)
-
-
-def _register(directory: Directory, fleet: Fleet, progress: Progress) -> float:
-    """Register the fleet, as many hosts in each cluster; those that have a place keep it."""
-    azs = [cluster.az for cluster in directory.topology.clusters]
-    began_s = time.perf_counter()
-    for first in range(0, fleet.hosts, _REGISTERED_AT_ONCE):
-        hosts = range(first, min(fleet.hosts, first + _REGISTERED_AT_ONCE))
-        directory.register_hosts({fleet.host(i): azs[i % len(azs)] for i in hosts})
-        progress(f"hosts registered: {hosts.stop:,} of {fleet.hosts:,}")
-    return time.perf_counter() - began_s
 
 
 class Round(NamedTuple):

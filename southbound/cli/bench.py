@@ -175,7 +175,10 @@ def agent(
 @app.command(cls=Verb)
 def handover(
     ctx: typer.Context,
-    hosts: Annotated[int, typer.Option(min=1, help="Hosts, each with a real agent.")] = 1_000,
+    hosts: Annotated[int, typer.Option(min=1, help="Hosts that are moved.")] = 1_000,
+    watched: Annotated[
+        int, typer.Option(min=1, help="How many of them have a real agent; half of the changes.")
+    ] = 60,
     singles: Annotated[int, typer.Option(min=1, help="How many move one by one.")] = 1_000,
     rate: Annotated[float, typer.Option(min=1, help="Changes a second, in an open loop.")] = 500.0,
     rest: Annotated[float, typer.Option(min=0.1, help="Seconds with nothing moved.")] = 15.0,
@@ -189,6 +192,7 @@ def handover(
 
     bench = HandoverBench(
         hosts=max(2, round(hosts * scale)),
+        watched=max(1, round(watched * min(1.0, scale**0.5))),
         singles=max(1, round(singles * scale)),
         stopped=max(1, round(50 * min(1.0, scale))),
         rate=max(1.0, rate * scale),
@@ -329,13 +333,10 @@ def million(
         vpc_changes=vpc_changes,
         seed=seed,
     )
+    size = StageSize.for_hosts(count, clusters or clusters_at(scale))
+    bench.check(size.clusters)
     folder = state_dir or Path("var") / ("million" if scale == 1 else f"million-{scale:g}")
-    settings = StageSettings(
-        folder=folder,
-        size=StageSize.for_hosts(count, clusters or clusters_at(scale)),
-        fleet=str(bench.shape()),
-        fresh=fresh,
-    )
+    settings = StageSettings(folder=folder, size=size, fleet=str(bench.shape()), fresh=fresh)
     with kept_stage(settings, say) as stage:
         result = run_million(stage, Keeper(folder), bench, progress=say)
         report(session_of(ctx), result, stage.redis_url)
