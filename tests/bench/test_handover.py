@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from southbound.bench.handover import Window, number_of, pauses
+from southbound.bench.handover import Window, number_of, pauses, sample
 from southbound.bench.schedule import Schedule
 
 SCHEDULE = Schedule(start_us=1_000_000, rate=10.0, changes=12, hosts=4)
@@ -42,3 +42,11 @@ def test_only_its_own_changesets_have_numbers() -> None:
     """Others are told apart by -1."""
     assert number_of("bench-handover-17") == 17
     assert number_of("bench-first-3-0") == -1
+    assert number_of("bench-others-17") == -1
+
+
+def test_the_watched_are_spread_over_those_that_move_singly() -> None:
+    """So many different ones, or as many as there are."""
+    assert sample(1_000, 1_000, 4) == [0, 250, 500, 750]
+    assert sample(1_000, 10, 4) == [0, 2, 5, 7]
+    assert sample(3, 10, 60) == [0, 1, 2]
