@@ -58,6 +58,9 @@ fuzz: setup ## fuzz every reader of bytes, guided by coverage: make fuzz SECONDS
 		$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
+reliability: setup ## make docs/reliability.md from the records of runs
+	@$(BIN)/python -m tests.reliability write
+
 lint: setup ## ruff, mypy --strict, import layers
 	@failed=0; for check in 'ruff check .' 'ruff format --check .' mypy 'lint-imports --no-logo'; do \
 		echo "$$check"; $(BIN)/$$check || failed=1; \

@@ -1,7 +1,7 @@
 """Parts of the product in processes of their own, for tests that kill them at a failpoint.
 
     python -m tests.faults.child agent HOST FOLDER REDIS
-    python -m tests.faults.child publish REDIS FIRST HOST...
+    python -m tests.faults.child publish REDIS FIRST PAUSE_S HOST...
     python -m tests.faults.child move REDIS PLAN
     python -m tests.faults.child back REDIS PLAN
     python -m tests.faults.child register REDIS HOST...
@@ -106,7 +106,7 @@ def agent(host: str, folder: str, redis_url: str) -> None:
     made.run()
 
 
-def publish(redis_url: str, first: str, *hosts: str) -> None:
+def publish(redis_url: str, first: str, pause_s: str, *hosts: str) -> None:
     """Publish revision after revision of three resources of each host; print what was accepted."""
     with (
         Directory(DirectorySettings(redis_url=redis_url)) as directory,
@@ -120,7 +120,7 @@ def publish(redis_url: str, first: str, *hosts: str) -> None:
                 )
                 receipt = publisher.publish(Changeset(f"{host}-{revision}", resources))
                 receipt.accepted.add_done_callback(partial(_tell, host, revision))
-            time.sleep(0.004)
+            time.sleep(float(pause_s))
 
 
 def _tell(host: str, revision: int, done: Future[Any]) -> None:

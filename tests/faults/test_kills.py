@@ -118,7 +118,9 @@ def test_a_publisher(stage: Stage, cell: Cell, name: str) -> None:
     )
     host = stage.host()
     with host.agent():
-        with Child("publish", stage.redis_url, "1", host.id, armed=f"{name}=kill@40") as child:
+        with Child(
+            "publish", stage.redis_url, "1", "0.004", host.id, armed=f"{name}=kill@40"
+        ) as child:
             child.dies_at(name)
         told = accepted_in(child.said)[host.id]
         assert told or name != "publisher.receipt.before"
@@ -127,7 +129,7 @@ def test_a_publisher(stage: Stage, cell: Cell, name: str) -> None:
         assert host.is_whole()
         # The control plane cannot know more than it was told.
         first = max(told, default=0) + 1
-        with Child("publish", stage.redis_url, str(first), host.id) as child:
+        with Child("publish", stage.redis_url, str(first), "0.004", host.id) as child:
             eventually(lambda: len(child.said) > 30, saying=lambda: child.cried[-5:])
         told |= accepted_in(child.said)[host.id]
         stage.has(host, dict.fromkeys(keys, max(told)))

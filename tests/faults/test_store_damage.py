@@ -157,7 +157,7 @@ def test_flipped_bits(
 ) -> None:
     """One bit, anywhere."""
     whole = request.config.getoption("--faults")
-    times = 4_000 if whole else 300
+    times = 2_000 if whole else 200
     chosen = random.Random(_SEED + whole + 2 * is_open)
     cell.is_about(
         "agent's store",

@@ -6,6 +6,8 @@ agent, a publisher, a tracker) live through the whole run and are measured; othe
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import sys
 import time
@@ -79,9 +81,10 @@ class Soak:
         with (
             tracker("") as watching,
             self._steady.agent() as agent,
-            Child("publish", self._stage.redis_url, "1", self._steady.id) as publisher,
+            Child("publish", self._stage.redis_url, "1", "0.05", self._steady.id) as publisher,
         ):
             eventually(lambda: self._stage.is_answering(client), within_s=60)
+            self._began_s = time.monotonic()
             measured = {"agent": agent, "publisher": publisher, "tracker": watching}
             while time.monotonic() < self._began_s + minutes * 60:
                 self._round(measured)
@@ -194,6 +197,10 @@ class Soak:
 
 
 def _bytes(folder: Path) -> int:
-    return sum(
-        file.lstat().st_size for file in folder.rglob("*") if file.is_file() or file.is_symlink()
-    )
+    """Return the size of what is below a folder, which others change meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.lstat(f"{place}/{name}").st_size
+    return total

@@ -1,0 +1,192 @@
+"""The ledger as a page: promises, runs, faults by kind, what was found, what is not covered. Pure.
+
+The rule: every number on it is counted from a record.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from tests.faults.record import Cell
+from tests.faults.record import Record as FaultsRecord
+from tests.reliability.promises import ANOMALIES, NOT_COVERED, PROMISES, Promise
+from tests.reliability.records import ModelRecord, Records, SimulationRecord
+from tests.soak.run import SoakRecord
+
+_HEAD = """\
+# What is promised, and what stands behind it
+
+Made by `python -m tests.reliability write` from the records in [reliability](reliability); every
+number below is counted from them. Whoever changes the product runs
+
+    make faults FAULTS_RECORD=docs/reliability/faults.json
+    make soak MINUTES=30 SOAK_RECORD=docs/reliability/soak.json
+    python -m tests.simulation --record docs/reliability/simulation.json
+    python -m tests.reliability model
+    python -m tests.reliability write
+"""
+
+
+def page(records: Records) -> str:
+    """Return the whole page, as Markdown."""
+    lines: list[str] = [_HEAD, "## The promises", ""]
+    for promise in PROMISES:
+        lines += _promise(promise, records)
+    lines += ["## The fault matrix", "", *_faults(records.faults)]
+    lines += ["## The simulation", "", *_simulation(records.simulation)]
+    lines += ["## The model", "", *_model(records.model)]
+    lines += ["## The soak", "", *_soak(records.soak)]
+    lines += ["## What was found", "", *_found(records)]
+    lines += ["## What is not covered", "", *(f"- {words}" for words in NOT_COVERED)]
+    return "\n".join(lines) + "\n"
+
+
+def _promise(promise: Promise, records: Records) -> Iterator[str]:
+    yield f"### {promise.number}. {promise.words}"
+    yield ""
+    yield "How it is tested:"
+    yield ""
+    for path, what in promise.tested:
+        yield f"- `{path}`: {what}"
+    cells = [one for one in _cells(records) if promise.number in one.promises]
+    if cells:
+        held = sum(one.verdict == "held" for one in cells)
+        times = sum(one.faults for one in cells)
+        yield f"- of the fault matrix: {held} of {len(cells)} cells held, {times:,} faults injected"
+    yield ""
+    yield "What it assumes:"
+    yield ""
+    for words in promise.assumes:
+        yield f"- {words}"
+    yield ""
+
+
+def _cells(records: Records) -> Sequence[Cell]:
+    return records.faults.cells if records.faults is not None else ()
+
+
+def _missing(command: str) -> list[str]:
+    return [f"No record of it is there: `{command}` writes one.", ""]
+
+
+def _faults(record: FaultsRecord | None) -> Iterable[str]:
+    if record is None:
+        return _missing("make faults")
+    groups: defaultdict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for cell in record.cells:
+        groups[cell.part, cell.kind].append(cell)
+    points = {name for cell in record.cells for name in cell.failpoints}
+    operations = sum(cell.operations for cell in record.cells)
+    words = "the whole matrix" if record.whole else "the subset that runs with all tests"
+    lines = [
+        (
+            f"Run at {record.at} on commit `{record.commit}`: {words}, {len(record.cells)} cells in "
+            f"{record.seconds / 60:.0f} minutes, {len(points)} failpoints, {operations:,} accepted "
+            "revisions, rows or damaged files judged."
+        ),
+        "",
+        "| part | fault | cells | faults | judged | held |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for (part, kind), cells in sorted(groups.items()):
+        held = sum(one.verdict == "held" for one in cells)
+        faults = sum(one.faults for one in cells)
+        judged = sum(one.operations for one in cells)
+        lines.append(f"| {part} | {kind} | {len(cells)} | {faults:,} | {judged:,} | {held} |")
+    lines += ["", "Each cell, its fault and what must hold:", ""]
+    lines += ["| part | fault | holds | verdict |", "|---|---|---|---|"]
+    for cell in sorted(record.cells, key=lambda one: (one.part, one.kind, one.fault)):
+        seen = "; ".join(f"{name} {value:g}" for name, value in sorted(cell.seen.items()))
+        verdict = f"{cell.verdict} ({seen})" if seen else cell.verdict
+        lines.append(f"| {cell.part} | {cell.fault} | {cell.invariant} | {verdict} |")
+    return [*lines, ""]
+
+
+def _simulation(record: SimulationRecord | None) -> Iterable[str]:
+    if record is None:
+        return _missing("python -m tests.simulation --record FILE")
+    return [
+        (
+            f"Seeds {record.first_seed:,} to {record.first_seed + record.seeds - 1:,}: "
+            f"{record.schedules:,} schedules, {record.steps:,} steps, "
+            f"{record.simulated_s / 3600:,.1f} simulated hours in {record.seconds:,.0f} seconds; "
+            f"{len(record.anomalies)} anomalies."
+        ),
+        "",
+        "| | times |",
+        "|---|---:|",
+        *(
+            f"| operation: {name} | {count:,} |"
+            for name, count in sorted(record.operations.items())
+        ),
+        *(f"| fault: {name} | {count:,} |" for name, count in sorted(record.faults.items())),
+        *(f"| event: {name} | {count:,} |" for name, count in sorted(record.events.items())),
+        "",
+        f"Planted bugs caught: {len(record.caught)} of {len(record.caught) + len(record.missed)}.",
+        "",
+        *(f"- {name} (seed {seed})" for name, seed in sorted(record.caught.items())),
+        *(f"- **not caught**: {name}" for name in record.missed),
+        "",
+    ]
+
+
+def _model(record: ModelRecord | None) -> Iterable[str]:
+    if record is None:
+        return _missing("python -m tests.reliability model")
+    states = sum(one.states for one in record.slices)
+    steps = sum(one.steps for one in record.slices)
+    return [
+        (
+            f"Run at {record.at}: {len(record.slices)} slices gone through completely, {states:,} states "
+            f"and {steps:,} steps in {sum(one.seconds for one in record.slices):.0f} seconds "
+            "(`tests/model/README.md` says what each holds)."
+        ),
+        "",
+        f"Planted bugs caught: {len(record.caught)} of {len(record.caught) + len(record.missed)}.",
+        "",
+        *(f"- {name}" for name in sorted(record.caught)),
+        *(f"- **not caught**: {name}" for name in record.missed),
+        "",
+    ]
+
+
+def _soak(record: SoakRecord | None) -> Iterable[str]:
+    if record is None:
+        return _missing("make soak")
+    return [
+        (
+            f"Run at {record.at} on commit `{record.commit}` with seed {record.seed}: "
+            f"{record.minutes:g} minutes ({record.minutes / 60:.2f} hours), {record.rounds} rounds, "
+            f"{record.operations:,} accepted changes, {record.moves} moves, "
+            f"{len(record.anomalies)} anomalies."
+        ),
+        "",
+        "| fault | times |",
+        "|---|---:|",
+        *(f"| {name} | {count} |" for name, count in sorted(record.faults.items())),
+        "",
+        "| quantity | after a third | at the end | a minute | at most |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {one.name} | {one.first:.1f} | {one.last:.1f} | {one.per_minute:.2f} | {one.bound:g} |"
+            for one in record.slopes
+        ),
+        "",
+        *(f"- **wrong**: {words}" for words in record.anomalies),
+        "",
+    ]
+
+
+def _found(records: Records) -> Iterator[str]:
+    yield "Each was mended, and has a test that fails without the remedy:"
+    yield ""
+    for one in ANOMALIES:
+        yield f"- {one.found} Found by {one.by}; `{one.test}`."
+    broken = [cell for cell in _cells(records) if cell.verdict != "held"]
+    for cell in broken:
+        yield f"- **open**: {cell.part}, {cell.fault}: {cell.verdict} (`{cell.name}`)."
+    if records.simulation is not None:
+        for anomaly in records.simulation.anomalies:
+            yield f"- **open**: seed {anomaly.seed}, {anomaly.promise}: {anomaly.what}"
+    yield ""
