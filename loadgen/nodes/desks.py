@@ -13,8 +13,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from loadgen.nodes.hall import Hall, Order
 from loadgen.nodes.slots import Slot
@@ -28,7 +29,7 @@ from southbound.edge.kafka import (
 )
 from southbound.edge.slots import Place as SlotPlace
 from southbound.edge.slots import SlotEnds
-from southbound.partitioning.topology import Cluster
+from southbound.partitioning.topology import Cluster, Topology
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,23 +71,58 @@ Position = tuple[str, int]
 """Topic and partition, within one cluster."""
 
 
+class Ends:
+    """Asks for the ends of partitions, with one client for each cluster. Thread-safe."""
+
+    def __init__(self, topology: Topology, settings: ReaderSettings) -> None:
+        self._topology = topology
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._clients: dict[str, SlotEnds] = {}
+
+    def ask(self, cluster: str, positions: Iterable[Position]) -> dict[Position, int]:
+        """Return the offset that the next record of each will get. Raises `EdgeError`."""
+        places = [SlotPlace(*at) for at in positions]
+        with self._lock:
+            client = self._clients.get(cluster)
+            if client is None:
+                found = self._topology.cluster(cluster)
+                client = self._clients[cluster] = SlotEnds(found, self._settings.client_id)
+            ends = client.ends(places, self._settings.timeout_s)
+        return {(place.topic, place.partition): end for place, end in ends.items()}
+
+    def close(self) -> None:
+        """Let go of the clients."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+
+class Reader(NamedTuple):
+    """What the desks of one hall share. `lock` guards the hall and the desks' orders."""
+
+    hall: Hall
+    lock: threading.Lock
+    ends: Ends
+    settings: ReaderSettings
+
+
 class Desk:
     """A Consumer of one cluster, and the slots of a hall that it reads.
 
-    `orders` is filled by whoever holds `lock`, which also guards the hall.
+    `orders` is filled by whoever holds the reader's lock.
     """
 
-    def __init__(
-        self, cluster: Cluster, hall: Hall, lock: threading.Lock, settings: ReaderSettings
-    ) -> None:
+    def __init__(self, cluster: Cluster, reader: Reader) -> None:
         self.cluster = cluster
-        self.hall = hall
-        self.lock = lock
+        self.hall = reader.hall
+        self.lock = reader.lock
         self.orders: deque[Order] = deque()
         self.slots: dict[Position, Slot] = {}
-        self._settings = settings
+        self._settings = reader.settings
+        self._ends = reader.ends
         self._consumer: Consumer | None = None
-        self._ends = SlotEnds(cluster, settings.client_id)
 
     def open(self, positions: Mapping[Position, int]) -> None:
         """Begin to read these partitions at these offsets. Raises `EdgeError`."""
@@ -124,16 +160,13 @@ class Desk:
 
     def ends(self) -> dict[Position, int]:
         """Ask for the ends of its partitions. Raises `EdgeError`."""
-        places = [SlotPlace(*at) for at in tuple(self.slots)]
-        found = self._ends.ends(places, self._settings.timeout_s)
-        return {(place.topic, place.partition): end for place, end in found.items()}
+        return self._ends.ask(self.cluster.id, tuple(self.slots))
 
     def close(self) -> None:
         """Stop reading; the slots remember how far they are."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             consumer.close()
-        self._ends.close()
 
     def _feed(self, messages: list[Message], now_us: int) -> None:
         hall, slots = self.hall, self.slots
@@ -158,8 +191,7 @@ class Desk:
         at = (topic, partition)
         end = None
         if order.unmarked:
-            place = SlotPlace(topic, partition)
-            end = self._ends.ends([place], self._settings.timeout_s)[place]
+            end = self._ends.ask(cluster, [at])[at]
         with self.lock:
             now_us = self._settings.now_us()
             slot = self.hall.slot(cluster, topic, partition)

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from loadgen.checker.histogram import Histogram
-from loadgen.nodes.desks import Desk, Position, ReaderSettings
+from loadgen.nodes.desks import Desk, Ends, Position, Reader, ReaderSettings
 from loadgen.nodes.hall import Counts, Hall, Place
 from loadgen.nodes.tally import Limits
 from southbound.errors import ConfigError, EdgeError, Fault
@@ -70,12 +70,15 @@ class _Threads:
 class _Reading:
     """The desks of one hall."""
 
-    def __init__(self, topology: Topology, hall: Hall, settings: ReaderSettings) -> None:
+    def __init__(
+        self, topology: Topology, hall: Hall, ends: Ends, settings: ReaderSettings
+    ) -> None:
         self.hall = hall
         self.lock = threading.Lock()
         self.desks: list[Desk] = []
         self._topology = topology
         self._settings = settings
+        self._reader = Reader(hall, self.lock, ends, settings)
         self._desk_of: dict[Place, Desk] = {}
 
     def open(self, clusters: Collection[str] | None = None) -> list[Desk]:
@@ -129,7 +132,7 @@ class _Reading:
             return sum(self.hall.slot(*place).position < end for place, end in ends.items())
 
     def _open_desk(self, cluster: str, positions: dict[Position, int]) -> Desk:
-        desk = Desk(self._topology.cluster(cluster), self.hall, self.lock, self._settings)
+        desk = Desk(self._topology.cluster(cluster), self._reader)
         places = [(cluster, *at) for at in positions]
         self._mark(desk, positions)
         desk.open(positions)
@@ -168,7 +171,8 @@ class SharedReaders:
     ) -> None:
         self.hall = hall
         self._settings = settings or ReaderSettings()
-        self._reading = _Reading(topology, hall, self._settings)
+        self._ends = Ends(topology, self._settings)
+        self._reading = _Reading(topology, hall, self._ends, self._settings)
         self._threads: dict[str, _Threads] = {}
 
     @property
@@ -237,6 +241,7 @@ class SharedReaders:
             threads.stop()
         self._threads.clear()
         self._reading.close()
+        self._ends.close()
 
     def _check(self) -> None:
         for threads in list(self._threads.values()):
@@ -278,10 +283,11 @@ class SingleReaders:
         self._vpcs = vpcs
         self._threads = _Threads()
         self._thread_count = threads
+        self._ends = Ends(topology, self._settings)
         for host, placement in hosts.items():
             hall = Hall(topology, limits)
             hall.join(host, placement, high=None)
-            self._readings.append(_Reading(topology, hall, self._settings))
+            self._readings.append(_Reading(topology, hall, self._ends, self._settings))
 
     @property
     def halls(self) -> Iterator[Hall]:
@@ -290,6 +296,7 @@ class SingleReaders:
 
     def start(self, clusters: Collection[str] | None = None) -> None:
         """Read what every node needs, in these clusters (None: all). Raises `EdgeError`."""
+        self._mark_all(clusters)
         for reading in self._readings:
             reading.open(clusters)
         for first in range(self._thread_count):
@@ -300,10 +307,11 @@ class SingleReaders:
     def ends(self) -> dict[Place, int]:
         """Ask for the end of every partition that is read, each once. Raises `EdgeError`."""
         self._threads.check()
-        found: dict[Place, int] = {}
+        wanted: defaultdict[str, set[Position]] = defaultdict(set)
         for reading in self._readings:
-            found.update(reading.ends())
-        return found
+            for desk in list(reading.desks):
+                wanted[desk.cluster.id].update(tuple(desk.slots))
+        return self._ask(wanted)
 
     def behind(self, ends: Mapping[Place, int]) -> int:
         """Return how many partitions are not read up to these ends, each for each of its readers."""
@@ -351,6 +359,27 @@ class SingleReaders:
         self._threads.stop()
         for reading in self._readings:
             reading.close()
+        self._ends.close()
+
+    def _ask(self, wanted: Mapping[str, Collection[Position]]) -> dict[Place, int]:
+        return {
+            (cluster, *at): end
+            for cluster, positions in wanted.items()
+            for at, end in self._ends.ask(cluster, positions).items()
+        }
+
+    def _mark_all(self, clusters: Collection[str] | None) -> None:
+        """Ask once for all ends that snapshots wait for."""
+        wanted: defaultdict[str, set[Position]] = defaultdict(set)
+        for reading in self._readings:
+            for place in reading.hall.unmarked():
+                if clusters is None or place[0] in clusters:
+                    wanted[place[0]].add(place[1:])
+        ends = self._ask(wanted)
+        now_us = time.time_ns() // 1_000
+        for reading in self._readings:
+            for place in reading.hall.unmarked() & ends.keys():
+                reading.hall.mark(place, ends[place], now_us)
 
     def _go_round(self, readings: Iterable[_Reading]) -> None:
         taken = 0
