@@ -1,0 +1,402 @@
+"""A world: the whole system in memory, one schedule run through it, and the promises checked.
+
+The rule: everything that happens follows from the schedule and its seed, so a run can be repeated to
+the last step. A world is made, run once, and thrown away.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+
+from southbound.directory.verdict import Held, judge
+from southbound.nca.core import AgentCore
+from southbound.partitioning.placement import Placement
+from southbound.resources import Changeset, Op, Resource, host_scope
+from southbound.wire.control import JournalEntry, decode_journal, encode_control
+from southbound.wire.keys import parse_scope_text, scope_text
+from tests.simulation.directory import Memory, Redis
+from tests.simulation.faults import DISASTERS, FAULTS, Fault
+from tests.simulation.fleet import CLUSTERS, JOURNAL, cluster_of, placements
+from tests.simulation.invariants import Invariants, Violation
+from tests.simulation.janitor import Janitor
+from tests.simulation.log import Cluster
+from tests.simulation.loop import DAY, HOUR, MINUTE, MS, START_US, Loop, Overrun, S, Steps
+from tests.simulation.mover import Ledger, Mover, Wish
+from tests.simulation.network import Network
+from tests.simulation.node import SETTINGS, Node
+from tests.simulation.publisher import Publisher
+from tests.simulation.truth import Truth
+from tests.simulation.workload import PUBLISHERS, Publish, Relocate, Schedule, happenings, scope_of
+
+STEPS_MAX = 60_000
+_PATIENCE_US = 2 * HOUR
+_LAG_US = HOUR
+_RETENTION_US = 7 * DAY
+
+
+class World:
+    """One run. `trace`: what happened, line by line, if it is wanted."""
+
+    def __init__(self, schedule: Schedule, *, traced: bool = False) -> None:
+        self.schedule = schedule
+        seed = f"{schedule.seed} {schedule.chance}"
+        self.chance = random.Random(f"world {seed}")
+        self.loop = Loop(random.Random(f"loop {seed}"), STEPS_MAX)
+        self.trace: list[str] | None = [] if traced else None
+        self.counts: Counter[str] = Counter()
+        self.clusters = {id: Cluster(id) for id in CLUSTERS}
+        self.network = Network(self.loop, random.Random(f"net {seed}"), self.clusters)
+        self.redis = Redis()
+        self.truth = Truth()
+        self.invariants = Invariants(self)
+        self.ledger = Ledger()
+        self.stores_often = self.chance.choice((1.0, 0.5))
+        self.nodes = {host: self.make_node(host) for host in schedule.hosts}
+        self.publishers = {name: self.make_publisher(name) for name in PUBLISHERS}
+        self.movers = {name: self.make_mover(name) for name in ("mover1", "mover2")}
+        self.janitor = self.make_janitor("janitor")
+        self._numbers = 0
+
+    # What planted bugs replace.
+
+    def make_core(self, node: Node) -> AgentCore:
+        """Return the core of an agent's next life."""
+        return AgentCore(node.host, SETTINGS, node.disk.state, node.counters)
+
+    def make_node(self, host: str, name: str = "") -> Node:
+        """Return a node; `name` tells two of one host apart."""
+        return Node(self, host, name)
+
+    def make_publisher(self, name: str) -> Publisher:
+        """Return a publisher."""
+        return Publisher(self, name)
+
+    def make_mover(self, name: str) -> Mover:
+        """Return an executor of moves."""
+        return Mover(self, name)
+
+    def make_janitor(self, name: str) -> Janitor:
+        """Return a janitor."""
+        return Janitor(self, name)
+
+    # What everybody uses.
+
+    def note(self, who: str, what: str) -> None:
+        """Write into the trace."""
+        if self.trace is not None:
+            at_s = (self.loop.now_us - START_US) / 1e6
+            self.trace.append(f"{at_s:14.4f} {who:8} {what}")
+
+    def pause_us(self) -> int:
+        """Return how long a process does nothing between two steps: mostly not at all."""
+        if self.chance.random() >= self.schedule.pauses:
+            return 0
+        return int(self.chance.choice((0.05, 1, 20, 45)) * S)
+
+    def held(self) -> dict[str, Held]:
+        """Return what the journal decides of each key."""
+        return judge({}, self.journal_entries()).held
+
+    def journal_entries(self) -> list[tuple[str, JournalEntry]]:
+        """Return the journal as it stands."""
+        partition = self.clusters[JOURNAL.cluster].at(JOURNAL)
+        return [
+            (one.key.decode(), decode_journal(one.value))
+            for one in partition.read(0, partition.high)
+            if one.value is not None
+        ]
+
+    @property
+    def journal_end(self) -> int:
+        """Where the journal ends."""
+        return self.clusters[JOURNAL.cluster].at(JOURNAL).high
+
+    # What faults do.
+
+    def start_node(self, node: Node) -> None:
+        """Start an agent that is not running."""
+        if not node.is_up:
+            node.start()
+
+    def replace_publisher(self, name: str) -> None:
+        """Let an instance die, and another begin."""
+        self.note(name, "dies")
+        self.publishers[name].die()
+        self.publishers[name] = self.make_publisher(name)
+        self.publishers[name].start()
+
+    def replace_mover(self, name: str) -> None:
+        """Let an executor die; another takes up its moves a little later."""
+        self.loop.kill_all(f"{name} ")
+        self.movers[name] = self.make_mover(name)
+        self.resume("mover1" if name == "mover2" else "mover2", after_us=2 * S)
+
+    def resume(self, name: str, *, abandons: bool = False, after_us: int = 0) -> None:
+        """Let an executor take up everything that is not finished."""
+        mover = self.movers[name]
+        for id in self.ledger.unfinished:
+            if abandons:
+                mover.abandons.add(id)
+            first = self.ledger.records[id][0]
+            part = first.parts[0]
+            assert part.new is not None
+            scope = parse_scope_text(f"{'h' if part.cls == 'host' else 'v'}\x1f{part.id}")
+            wish = Wish(id, scope, part.new.pool)
+            self.loop.spawn(f"{name} resumes {id}", mover.move(wish), after_us)
+
+    def replace_janitor(self) -> None:
+        """Let the janitor die, and another begin."""
+        self.janitor.die()
+        self.janitor = self.make_janitor("janitor")
+        self.janitor.start()
+
+    def sweep_once(self) -> None:
+        """Let another janitor go through everything."""
+        other = self.make_janitor("janitor2")
+
+        def steps() -> Steps[None]:
+            from southbound.errors import EdgeError
+
+            try:
+                yield from other.sweep()
+            except EdgeError:
+                return
+
+        self.loop.spawn("janitor2 sweeps", steps())
+
+    def reconnect(self) -> None:
+        """Whoever had lost a connection makes it anew."""
+        for node in self.nodes.values():
+            node.reconnect()
+            node.wake()
+
+    def compact(self) -> None:
+        """Let compaction run everywhere, as far as it may."""
+        for cluster in self.clusters.values():
+            for (topic, _), partition in cluster.partitions.items():
+                if topic != "sb.status":
+                    gone = partition.compact(self.loop.now_us, _LAG_US, _RETENTION_US)
+                    self.counts["records compacted"] += gone
+
+    def wipe(self, cluster: str) -> None:
+        """Lose a cluster's data topics of hosts; then publish everything again."""
+        self._lose(cluster)
+        self.clusters[cluster].wipe(lambda topic: topic.startswith("sb.h"))
+        self._republish(cluster)
+
+    def truncate(self, cluster: str, records: int) -> None:
+        """Lose the latest records of a cluster's data topics of hosts; then publish all again."""
+        self._lose(cluster)
+        for (topic, _), partition in self.clusters[cluster].partitions.items():
+            if topic.startswith("sb.h"):
+                partition.truncate(max(0, partition.high - records))
+        self._republish(cluster)
+
+    def _lose(self, cluster: str) -> None:
+        for text, held in self.held().items():
+            scope = parse_scope_text(text)
+            if any(cluster_of(one) == cluster for one in placements(scope, held.row)):
+                self.truth.disasters.add(scope)
+
+    def _republish(self, cluster: str) -> None:
+        """Readers learn that the log is shorter; a little later the control plane repeats all."""
+        for node in self.nodes.values():
+            node.wake()
+
+        def steps() -> Steps[None]:
+            yield 10 * S
+            self.reconnect()
+            yield 20 * S
+            for scope in sorted(self.truth.disasters):
+                self.publishers[PUBLISHERS[0]].repeat(scope)
+
+        self.loop.spawn("the control plane repeats", steps())
+
+    # A run.
+
+    def run(self) -> None:
+        """Run the schedule and check every promise. Raises `Violation`."""
+        try:
+            self._begin()
+            self._happen()
+            self._heal()
+            self._settle()
+            self.check()
+            if self.schedule.ages:
+                self._age()
+        except Overrun as error:
+            raise Violation("it comes to rest", str(error)) from error
+
+    def _begin(self) -> None:
+        """Register the hosts, and start everybody."""
+        rows = {}
+        for host, pool in self.schedule.hosts.items():
+            held = Held(1, Placement(pool, 0).row())
+            text = scope_text(host_scope(host))
+            rows[text] = held
+            entry = JournalEntry(1, held.row, "begin", self.loop.now_us)
+            number = ("begin", len(rows))
+            partition = self.clusters[JOURNAL.cluster].at(JOURNAL)
+            partition.append(text.encode(), encode_control(entry), self.loop.now_us, number)
+            partition.commit(number)
+        self.redis.memory = Memory(rows, len(rows))
+        for publisher in self.publishers.values():
+            publisher.start()
+        for node in self.nodes.values():
+            node.start()
+        self.janitor.start()
+
+    def _happen(self) -> None:
+        for one in happenings(self.schedule):
+            self.loop.run(START_US + one.at_us)
+            match one:
+                case Publish():
+                    self.note(one.publisher, f"publishes {one.id}: {_shown(one)}")
+                    self.publishers[one.publisher].publish(one.changeset())
+                case Relocate():
+                    self.note(one.mover, f"is to move {one.scope} to {one.pool} ({one.id})")
+                    wish = Wish(one.id, scope_of(one), one.pool)
+                    self.loop.spawn(
+                        f"{one.mover} moves {one.id}", self.movers[one.mover].move(wish)
+                    )
+                case Fault():
+                    self.note("fault", f"{one.kind} {one.who} {one.draw:.2f}")
+                    (FAULTS.get(one.kind) or DISASTERS[one.kind]).strike(self, one)
+        self.loop.run(self.loop.now_us + 40 * S)
+
+    def _heal(self) -> None:
+        """Let everything that is broken work again; what died stays dead."""
+        self.note("world", "everything is well again")
+        self.network.down.clear()
+        self.network.cut.clear()
+        self.network.slowness, self.network.duplicates = 1.0, 0.0
+        self.redis.isolated.clear()
+        self.redis.generation += 1
+        self.loop.thaw()
+        for node in self.nodes.values():
+            node.skew_us = node.refuses_until_us = node.slow_us = 0
+            node.batch_max = 1_000
+            node.effects_left = None
+            self.start_node(node)
+        self.reconnect()
+
+    def _settle(self) -> None:
+        """Let everybody finish what was begun."""
+        deadline_us = self.loop.now_us + _PATIENCE_US
+        while self.loop.now_us < deadline_us:
+            if self.ledger.unfinished:
+                self.resume("mover1")
+            self.loop.run(self.loop.now_us + 2 * MINUTE)
+            if self._is_settled():
+                break
+        self.loop.run(self.loop.now_us + 10 * MINUTE)
+
+    def _is_settled(self) -> bool:
+        if self.ledger.unfinished:
+            return False
+        accepted = self.truth.accepted_parts
+        for publisher in self.publishers.values():
+            for changeset, watch in publisher.watches.items():
+                if any((scope, changeset) not in accepted for scope in watch.parts):
+                    return False
+        return all(node.is_up and node.core.is_caught_up() for node in self.nodes.values())
+
+    def check(self) -> None:
+        """Check what must hold when all is done."""
+        self.invariants.check_moves()
+        for node in self.nodes.values():
+            self._check_is_up(node)
+            self.invariants.check_node(node)
+        self.invariants.check_receipts()
+        self._check_fresh()
+
+    def _check_is_up(self, node: Node) -> None:
+        if not node.core.is_caught_up():
+            raise Violation("every node catches up", node.host)
+
+    def _check_fresh(self) -> None:
+        """Start agents that know nothing, with the row that holds and with any that ever did."""
+        entries = self.journal_entries()
+        for host, node in self.nodes.items():
+            text = scope_text(host_scope(host))
+            old = [entry.row for its, entry in entries if its == text]
+            row = self.chance.choice((old[-1], self.held()[text].row, self.chance.choice(old)))
+            self._compare(node, self._fresh(host, row))
+
+    def _fresh(self, host: str, row: str) -> Node:
+        """Return a node whose agent began with a row, from the log alone, and has caught up."""
+        self.note(host, f"a fresh agent begins at {row}")
+        self._numbers += 1
+        fresh = self.make_node(host, f"fresh {host} {self._numbers}")
+        scope = host_scope(host)
+        held = Held(placements(scope, row)[0].epoch, row)
+        memory = self.redis.memory
+        self.redis.isolated[host] = memory._replace(rows={**memory.rows, scope_text(scope): held})
+        watchers = self._set_aside(host)
+        fresh.start()
+        self.loop.run(self.loop.now_us + 2 * S)
+        self.redis.isolated.pop(host)
+        for _ in range(20):
+            self.loop.run(self.loop.now_us + 20 * S)
+            if fresh.core.is_caught_up():
+                break
+        self.loop.run(self.loop.now_us + 90 * S)
+        fresh.die()
+        for watched, act in watchers:
+            watched[host] = act
+        self.nodes[host].wake()
+        self.loop.run(self.loop.now_us + 5 * S)
+        self._check_is_up(fresh)
+        return fresh
+
+    def _set_aside(
+        self, host: str
+    ) -> list[tuple[dict[str, Callable[[], None]], Callable[[], None]]]:
+        found = []
+        for cluster in self.clusters.values():
+            for partition in cluster.partitions.values():
+                act = partition.watchers.pop(host, None)
+                if act is not None:
+                    found.append((partition.watchers, act))
+        return found
+
+    def _compare(self, node: Node, fresh: Node) -> None:
+        self.invariants.check_same(node, fresh)
+
+    def _age(self) -> None:
+        """Let days pass: clean up, compact, forget deletes; then look again."""
+        away = self._send_away()
+        self.note("world", "days pass")
+        for days in (0.2, 4, 4.5, 8):
+            self.loop.run(self.loop.now_us + int(days * DAY))
+            self.compact()
+        self.start_node(away)
+        self.loop.run(self.loop.now_us + 5 * MINUTE)
+        for node in self.nodes.values():
+            self._check_is_up(node)
+            self.invariants.check_node(node)
+        self._check_fresh()
+
+    def _send_away(self) -> Node:
+        """Stop one agent, and delete something of its host meanwhile."""
+        away = self.nodes[self.chance.choice(sorted(self.nodes))]
+        away.die()
+        for key, sent in self.truth.sent.items():
+            newest = self.truth.highest(key)
+            if key.scope == host_scope(away.host) and sent[newest].op is Op.UPSERT:
+                gone = Resource(key.scope, key.kind, key.id, newest + 1, {}, Op.DELETE)
+                self.publishers[PUBLISHERS[1]].publish(Changeset("while-away", (gone,)))
+                break
+        return away
+
+
+def _shown(one: Publish) -> str:
+    return ", ".join(
+        f"{item.scope}/{item.kind}/{item.id} {item.revision}{'' if item.spec is not None else ' gone'}"
+        for item in one.items
+    )
+
+
+__all__ = ["MS", "World"]
