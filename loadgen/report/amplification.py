@@ -76,8 +76,7 @@ def amplification(documents: Mapping[str, Document], hosts: int) -> Section:
         "amplification",
         "Read amplification by pool shape",
         text,
-        (_picture(shapes, measured),),
-        (_table(shapes, hosts), *_measured_table(measured)),
+        (_picture(shapes, measured), _table(shapes, hosts), *_measured_table(measured)),
         missing,
     )
 
@@ -125,7 +124,8 @@ def _picture(shapes: Sequence[Shape], measured: Sequence[Measured]) -> Picture:
     x = Axis("hosts a slot in the mean (logarithmic)", log=True)
     png = lines(x, Axis("records read for each needed (logarithmic)", log=True), data, marks)
     told = ", ".join(f"{one.hosts_per_slot} hosts a slot: {amount(one.mean)}" for one in shapes)
-    return Picture("amplification", png, f"Records read for each needed, mean: {told}.")
+    title = "Records read for each needed, by hosts a slot"
+    return Picture("amplification", title, png, f"Records read for each needed, mean: {told}.")
 
 
 def _table(shapes: Sequence[Shape], hosts: int) -> Table:

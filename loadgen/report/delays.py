@@ -23,9 +23,8 @@ def latency(documents: Mapping[str, Document]) -> Section:
     if document is None:
         return Section(_LATENCY, title, text, missing=(no_data("latency", "bench latency"),))
     found = curves(document)
-    return Section(
-        _LATENCY, title, text, (_picture("latency", title, found),), (_table(document, found),)
-    )
+    content = (_picture("latency", title, found), _table(document, found))
+    return Section(_LATENCY, title, text, content)
 
 
 def convergence(documents: Mapping[str, Document]) -> Section:
@@ -49,12 +48,11 @@ def convergence(documents: Mapping[str, Document]) -> Section:
         )
         if name not in found
     ]
-    pictures = tuple(
-        _picture(f"convergence-{name}", f"{title}, `{name}`", every)
-        for name, every in found.items()
-    )
-    tables = tuple(_table(documents[name], every) for name, every in found.items())
-    return Section("convergence", title, text, pictures, tables, tuple(missing))
+    content: list[Picture | Table] = []
+    for name, every in found.items():
+        content.append(_picture(f"convergence-{name}", f"{title}, {name}", every))
+        content.append(_table(documents[name], every))
+    return Section("convergence", title, text, tuple(content), tuple(missing))
 
 
 def _picture(name: str, title: str, found: Sequence[Curve]) -> Picture:
@@ -70,7 +68,7 @@ def _picture(name: str, title: str, found: Sequence[Curve]) -> Picture:
         f"{label}: " + ", ".join(f"{one} {amount(value)} ms" for one, value in points.items())
         for label, points in shown.items()
     )
-    return Picture(name, png, f"{title.replace('`', '')}. {told}.")
+    return Picture(name, title, png, f"{title}. {told}.")
 
 
 def _table(document: Document, found: Sequence[Curve]) -> Table:

@@ -34,7 +34,8 @@ _MEASURED = (
 
 def growth(documents: Mapping[str, Document]) -> Section:
     """Return the section."""
-    pictures, tables, missing = [], [], []
+    content: list[Picture | Table] = []
+    missing = []
     storm = documents.get(_STORM)
     for id_, what, unit, title in _STORMS:
         found = sizes([storm], what, unit) if storm else []
@@ -42,24 +43,22 @@ def growth(documents: Mapping[str, Document]) -> Section:
             missing.append(no_data(title, "bench storm"))
             continue
         named = [one._replace(label=one.label or _OURS) for one in found]
-        pictures.append(_picture(f"growth-{id_}", title, "nodes", named))
-        tables.append(_table(title, storm, named))
+        content.append(_picture(f"growth-{id_}", title, "nodes", named))
+        content.append(_table(title, storm, named))
     capacity = documents.get(_CAPACITY)
     for id_, title, unit, things in _MEASURED:
         served = _served(capacity, things, unit) if capacity else []
         if capacity is None or not served:
             missing.append(no_data(title, "bench capacity"))
             continue
-        pictures.append(_picture(f"growth-{id_}", title, "hosts", served))
-        tables.append(_table(title, capacity, served))
+        content.append(_picture(f"growth-{id_}", title, "hosts", served))
+        content.append(_table(title, capacity, served))
     text = (
         "Both axes are logarithmic, so a cost that grows with a power of the fleet's size is a straight "
         "line, and its slope is the power. Hollow points were computed by the formulas that the run "
         "prints; full ones were measured."
     )
-    return Section(
-        "growth", "Cost as the fleet grows", text, tuple(pictures), tuple(tables), tuple(missing)
-    )
+    return Section("growth", "Cost as the fleet grows", text, tuple(content), tuple(missing))
 
 
 def _served(document: Document, things: Sequence[str], unit: str) -> list[Sizes]:
@@ -87,7 +86,13 @@ def _picture(id_: str, title: str, noun: str, found: Sequence[Sizes]) -> Picture
         Axis(f"{_UNITS[found[0].unit]} (logarithmic)", log=True),
         data,
     )
-    return Picture(id_, png, f"{title.capitalize()}. {'; '.join(_named(one) for one in found)}.")
+    return Picture(
+        id_, _capital(title), png, f"{_capital(title)}. {'; '.join(_named(one) for one in found)}."
+    )
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _table(title: str, document: Document, found: Sequence[Sizes]) -> Table:
@@ -97,4 +102,4 @@ def _table(title: str, document: Document, found: Sequence[Sizes]) -> Table:
         for one in found
         for size, value in sorted(one.points.items())
     )
-    return Table(title.capitalize(), heads, rows, source_of(document))
+    return Table(_capital(title), heads, rows, source_of(document))

@@ -82,8 +82,7 @@ def page(title: str, lead: str, sections: Sequence[Section], folded: Iterable[Ta
 def _section(section: Section) -> str:
     parts = [f"<p>{_text(section.text)}</p>"]
     parts += [f'<p class="missing" role="note">{_text(one)}</p>' for one in section.missing]
-    parts += [_figure(one) for one in section.pictures]
-    parts += [_table(one) for one in section.tables]
+    parts += [_figure(one) if isinstance(one, Picture) else _table(one) for one in section.content]
     inner = "\n".join(parts)
     return (
         f'<section id="{section.id}" aria-labelledby="{section.id}-title">'
@@ -96,7 +95,7 @@ def _figure(picture: Picture) -> str:
     alt = escape(picture.alt, quote=True)
     return (
         f'<figure><img src="data:image/png;base64,{data}" alt="{alt}">'
-        f"<figcaption>{escape(picture.alt)}</figcaption></figure>"
+        f"<figcaption>{escape(picture.title)}</figcaption></figure>"
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from loadgen.capacity.costs import COSTS
 from loadgen.report.charts import Bar, axis_for, bars
 from loadgen.report.documents import Document, Row
 from loadgen.report.picking import aim_of
-from loadgen.report.section import Picture, Section, amount, no_data, rows_table
+from loadgen.report.section import Picture, Section, Table, amount, no_data, rows_table
 
 _MIB: Mapping[str, float] = {
     "MiB": 1.0,
@@ -19,47 +20,47 @@ _MIB: Mapping[str, float] = {
 _NOT_A_PROCESS = ("of which ", "partition_", "connection_", "record_", "redis_host", "redis_vpc")
 _SMALL = ("per host", "a node", "disk", "error", "cache")
 _ACTORS = ("agent", "directory", "million", "tracker", "units", "bootstrap", "latency", "publish")
+_Take = Callable[[Row], tuple[float, float | None] | None]
 _TIMES_US = {"us": 1.0, "ms": 1e3}
+
+
+class _Taken(NamedTuple):
+    document: Document
+    row: Row
+    bar: Bar
 
 
 def resources(documents: Mapping[str, Document]) -> Section:
     """Return the section."""
-    memory = _bars(documents, _memory_mib)
-    cpu = _bars(documents, _cpu_us)
-    pictures, missing = [], []
-    if memory:
-        png = bars(axis_for("MiB", (bar.value for bar in memory)), memory)
-        told = "; ".join(f"{one.label} {amount(one.value)} MiB" for one in memory)
-        pictures.append(Picture("resources-memory", png, f"Memory. {told}."))
-    else:
-        missing.append(no_data("memory", "bench agent", "bench units"))
-    if cpu:
-        png = bars(axis_for("microseconds of CPU", (bar.value for bar in cpu)), cpu)
-        told = "; ".join(f"{one.label} {amount(one.value)} us" for one in cpu)
-        pictures.append(
-            Picture("resources-cpu", png, f"CPU for each change, host or start. {told}.")
-        )
-    else:
-        missing.append(no_data("CPU", "bench publish", "bench latency"))
-    shown = [documents[name] for name in ("agent", "units") if name in documents]
+    content: list[Picture | Table] = []
+    missing = []
+    for id_, title, unit, take, commands in _KINDS:
+        taken = _taken(documents, take)
+        if not taken:
+            missing.append(no_data(title, *commands))
+            continue
+        data = [one.bar for one in taken]
+        png = bars(axis_for(unit, (bar.value for bar in data)), data)
+        told = "; ".join(f"{bar.label} {amount(bar.value)}" for bar in data)
+        content.append(Picture(f"resources-{id_}", title, png, f"{title}, {unit}: {told}."))
+        content += _tables(taken)
     text = (
         "Memory of processes, and CPU that one change, host, report or start costs, as the kernel "
         "counts it from outside."
     )
-    tables = tuple(rows_table(document) for document in shown)
-    return Section(
-        "resources",
-        "Resources of brokers, Redis, publisher, agents",
-        text,
-        tuple(pictures),
-        tables,
-        tuple(missing),
-    )
+    title = "Resources of brokers, Redis, publisher, agents"
+    return Section("resources", title, text, tuple(content), tuple(missing))
 
 
-def _bars(
-    documents: Mapping[str, Document], take: Callable[[Row], tuple[float, float | None] | None]
-) -> list[Bar]:
+def _tables(taken: Sequence[_Taken]) -> list[Table]:
+    metrics: dict[str, set[str]] = {}
+    for one in taken:
+        metrics.setdefault(one.document.name, set()).add(one.row.metric)
+    documents = {one.document.name: one.document for one in taken}
+    return [rows_table(documents[name], wanted) for name, wanted in metrics.items()]
+
+
+def _taken(documents: Mapping[str, Document], take: _Take) -> list[_Taken]:
     found = []
     for name in _ACTORS:
         if name not in documents:
@@ -68,8 +69,8 @@ def _bars(
             taken = take(row) if part != "ratio" else None
             if taken is not None and taken[0] > 0:
                 group = "Southbound" if part == "measured" else "baseline"
-                label = f"{name}: {_named(row)}"
-                found.append(Bar(label, taken[0], group, taken[1]))
+                bar = Bar(f"{name}: {_named(row)}", taken[0], group, taken[1])
+                found.append(_Taken(documents[name], row, bar))
     return found
 
 
@@ -95,3 +96,15 @@ def _cpu_us(row: Row) -> tuple[float, float | None] | None:
     if "CPU" not in _named(row) or unit not in _TIMES_US or thing == "s":
         return None
     return row.value * _TIMES_US[unit], None
+
+
+_KINDS: tuple[tuple[str, str, str, _Take, tuple[str, ...]], ...] = (
+    ("memory", "Memory", "MiB", _memory_mib, ("bench agent", "bench units")),
+    (
+        "cpu",
+        "CPU for each change, host or start",
+        "microseconds of CPU",
+        _cpu_us,
+        ("bench publish", "bench latency"),
+    ),
+)

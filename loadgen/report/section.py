@@ -15,6 +15,7 @@ class Picture(NamedTuple):
     """A PNG. `alt`: what it shows, for who does not see it."""
 
     name: str
+    title: str
     png: bytes
     alt: str
 
@@ -29,14 +30,21 @@ class Table(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One heading of the page. `missing`: what there is no data for, and how to get them."""
+    """One heading of the page. `content`: each picture with its numbers beneath it.
+
+    `missing`: what there is no data for, and how to get them.
+    """
 
     id: str
     title: str
     text: str
-    pictures: tuple[Picture, ...] = ()
-    tables: tuple[Table, ...] = ()
+    content: tuple[Picture | Table, ...] = ()
     missing: tuple[str, ...] = ()
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """The pictures in it."""
+        return [one for one in self.content if isinstance(one, Picture)]
 
 
 def source_of(document: Document) -> str:

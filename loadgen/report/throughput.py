@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from loadgen.report.charts import Bar, axis_for, bars
 from loadgen.report.documents import Document
 from loadgen.report.picking import aim_of
-from loadgen.report.section import Picture, Section, amount, no_data, rows_table
+from loadgen.report.section import Picture, Section, Table, amount, no_data, rows_table
 
 _UNITS = ("changes/s", "records/s", "hosts/s", "reports/s")
 _PICTURES = (
@@ -23,7 +23,8 @@ _PICTURES = (
 
 def throughput(documents: Mapping[str, Document]) -> Section:
     """Return the section."""
-    pictures, tables, missing = [], [], []
+    content: list[Picture | Table] = []
+    missing = []
     for id_, title, names in _PICTURES:
         shown = [documents[name] for name in names if name in documents]
         data = [bar for document in shown for bar in _bars(document)]
@@ -31,8 +32,8 @@ def throughput(documents: Mapping[str, Document]) -> Section:
             missing.append(no_data(title.lower(), *(f"bench {name}" for name in names)))
             continue
         png = bars(axis_for("a second", (bar.value for bar in data)), data)
-        pictures.append(Picture(f"throughput-{id_}", png, f"{title}: {_told(data)}."))
-        tables += [
+        content.append(Picture(f"throughput-{id_}", title, png, f"{title}: {_told(data)}."))
+        content += [
             rows_table(
                 document, [row.metric for _, row in document.every_row() if row.unit in _UNITS]
             )
@@ -42,7 +43,7 @@ def throughput(documents: Mapping[str, Document]) -> Section:
         "How many a second, beside what bare clients do in the same run on the same servers. All "
         "share the machine's cores, the servers too."
     )
-    return Section("throughput", "Throughput", text, tuple(pictures), tuple(tables), tuple(missing))
+    return Section("throughput", "Throughput", text, tuple(content), tuple(missing))
 
 
 def _bars(document: Document) -> list[Bar]:

@@ -37,7 +37,7 @@ def aims(documents: Mapping[str, Document]) -> Section:
     kept = sum(row[5] == "yes" for row in rows)
     text = f"{kept} of {len(rows)} aims are kept by the newest run of each benchmark."
     tables = (Table("Aims", heads, tuple(rows)),) if rows else ()
-    return Section("aims", "Aims", text, (), tables, missing)
+    return Section("aims", "Aims", text, tables, missing)
 
 
 def predictions(documents: Mapping[str, Document]) -> Section:
@@ -61,6 +61,5 @@ def predictions(documents: Mapping[str, Document]) -> Section:
         f"Errors of {len(document.ratios)} predictions; the largest is {amount(worst.value)} %, of "
         f"{worst.metric.removesuffix(_ERROR)}."
     )
-    return Section(
-        "predictions", title, text, (Picture("predictions", png, alt),), (rows_table(document),)
-    )
+    picture = Picture("predictions", "Errors at three scales", png, alt)
+    return Section("predictions", title, text, (picture, rows_table(document)))

@@ -128,12 +128,14 @@ def test_words_of_documents_are_never_markup() -> None:
         "a",
         "<b>",
         "`<i>`",
-        (Picture("p", _PNG, '"><script>'),),
-        (Table("<u>", ("<s>",), (("<img src=x>",),), "<em>"),),
+        (
+            Picture("p", "<q>", _PNG, '"><script>'),
+            Table("<u>", ("<s>",), (("<img src=x>",),), "<em>"),
+        ),
         ("<a>",),
     )
     text = page("<title>", "<lead>", [section], [])
-    assert not {"b", "i", "script", "u", "s", "em", "a"} & {
+    assert not {"b", "i", "script", "u", "s", "q", "em", "a"} & {
         tag for tag, attributes in _tags(text) if tag != "a" or "href" not in attributes
     }
 
