@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Gather the cells in the process that sees every report."""
     file = config.getoption("--faults-record", default=None)
     if file and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Recorder(Path(file), config))
+        config.pluginmanager.register(Recorder(Path(file)))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -87,12 +87,12 @@ def cell(request: pytest.FixtureRequest) -> Iterator[Cell]:
 
 
 class Recorder:
-    """Writes all cells of a run into one file."""
+    """Writes the cells of a run into a file, in the place of what earlier runs said of them."""
 
-    def __init__(self, file: Path, config: pytest.Config) -> None:
+    def __init__(self, file: Path) -> None:
         self._file = file
-        self._began_s = time.monotonic()
-        self._record = Record(at=now(), commit=_commit(), whole=config.getoption("--faults"))
+        self._at = now()
+        self._cells: list[Cell] = []
         self._broken: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -105,13 +105,14 @@ class Recorder:
             if key == KEY:
                 cell = msgspec.convert(found, Cell)
                 cell.verdict = "broken" if report.nodeid in self._broken else "held"
-                self._record.cells.append(cell)
+                cell.at, cell.commit = self._at, _commit()
+                self._cells.append(cell)
 
     def pytest_sessionfinish(self) -> None:
         """Write the file."""
-        self._record.seconds = round(time.monotonic() - self._began_s, 1)
-        self._record.cells.sort(key=lambda cell: cell.name)
-        self._record.write(self._file)
+        record = Record.read(self._file)
+        record.add(self._cells)
+        record.write(self._file)
 
 
 def _commit() -> str:

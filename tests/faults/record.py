@@ -7,6 +7,7 @@ comes from here and from nowhere else.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -18,10 +19,12 @@ KEY = "southbound-cell"
 class Cell(msgspec.Struct, kw_only=True):
     """One cell. `part`: what the fault hits. `kind`: the sort of fault. `promises`: numbers of the
     promises that it tests. `failpoints`: those at which a process died or failed. `seen`: numbers
-    that the test counted, by name.
+    that the test counted, by name. `at` and `commit`: of the run.
     """
 
     name: str = ""
+    at: str = ""
+    commit: str = ""
     part: str = ""
     kind: str = ""
     fault: str = ""
@@ -61,14 +64,21 @@ class Cell(msgspec.Struct, kw_only=True):
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """One run of the matrix: when, on how much of it, and every cell."""
+    """The last verdict on every cell, from one run or from several."""
 
     kind: str = "faults"
-    at: str = ""
-    commit: str = ""
-    whole: bool = False
-    seconds: float = 0.0
     cells: list[Cell] = msgspec.field(default_factory=list)
+
+    def add(self, cells: Iterable[Cell]) -> None:
+        """Put cells in the place of earlier ones of their names."""
+        known = {cell.name: cell for cell in self.cells}
+        known.update((cell.name, cell) for cell in cells)
+        self.cells = [known[name] for name in sorted(known)]
+
+    @classmethod
+    def read(cls, file: Path) -> Record:
+        """Read one, empty when there is none yet."""
+        return msgspec.json.decode(file.read_bytes(), type=cls) if file.is_file() else cls()
 
     def write(self, file: Path) -> None:
         """Write it, readably."""

@@ -131,18 +131,21 @@ class Damage:
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["closed", "in-use"])
-def test_cut_at_every_page(tmp_path: Path, cell: Cell, is_open: bool) -> None:
-    """And in the midst of every page: the file, or the log beside it."""
+def test_cut_at_every_page(
+    tmp_path: Path, cell: Cell, is_open: bool, request: pytest.FixtureRequest
+) -> None:
+    """And, in the whole matrix, in the midst of every page: the file, or the log beside it."""
     cell.is_about(
         "agent's store",
         "truncate",
-        f"cut at and within every page ({'in use' if is_open else 'closed'})",
+        f"cut at every page, and in the whole matrix within ({'in use' if is_open else 'closed'})",
         holds=_HOLDS,
         promises=(2, 4),
     )
     damage = Damage(tmp_path / "image", is_open=is_open)
+    step = _PAGE // 2 if request.config.getoption("--faults") else _PAGE
     for name, data in damage.files.items():
-        for at in range(0, len(data), _PAGE // 2):
+        for at in range(0, len(data), step):
             damage.judge(name, data[:at], f"{name} cut at {at}")
     cell.count(operations=damage.used + damage.aside, faults=damage.used + damage.aside)
     cell.count(used=damage.used, set_aside=damage.aside)
@@ -157,7 +160,7 @@ def test_flipped_bits(
 ) -> None:
     """One bit, anywhere."""
     whole = request.config.getoption("--faults")
-    times = 2_000 if whole else 200
+    times = 2_000 if whole else 150
     chosen = random.Random(_SEED + whole + 2 * is_open)
     cell.is_about(
         "agent's store",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from southbound.failpoints import POINTS
 from tests.faults.record import Cell
 from tests.faults.record import Record as FaultsRecord
 from tests.reliability.promises import ANOMALIES, NOT_COVERED, PROMISES, Promise
@@ -78,12 +79,15 @@ def _faults(record: FaultsRecord | None) -> Iterable[str]:
         groups[cell.part, cell.kind].append(cell)
     points = {name for cell in record.cells for name in cell.failpoints}
     operations = sum(cell.operations for cell in record.cells)
-    words = "the whole matrix" if record.whole else "the subset that runs with all tests"
+    times, commits = sorted(_times(record.cells)), sorted({one.commit for one in record.cells})
+    between = f"Run from {times[0]} to {times[-1]}" if times else "Run"
     lines = [
         (
-            f"Run at {record.at} on commit `{record.commit}`: {words}, {len(record.cells)} cells in "
-            f"{record.seconds / 60:.0f} minutes, {len(points)} failpoints, {operations:,} accepted "
-            "revisions, rows or damaged files judged."
+            f"{between} on {', '.join(f'`{one}`' for one in commits)}: {len(record.cells)} cells in "
+            f"{sum(one.seconds for one in record.cells) / 60:.0f} minutes of their own, "
+            f"{len(points)} of {len(POINTS)} failpoints killed at, {operations:,} accepted "
+            "revisions, rows or damaged files judged. A skipped cell, or one that has never run, "
+            "is not among them."
         ),
         "",
         "| part | fault | cells | faults | judged | held |",
@@ -101,6 +105,10 @@ def _faults(record: FaultsRecord | None) -> Iterable[str]:
         verdict = f"{cell.verdict} ({seen})" if seen else cell.verdict
         lines.append(f"| {cell.part} | {cell.fault} | {cell.invariant} | {verdict} |")
     return [*lines, ""]
+
+
+def _times(cells: Iterable[Cell]) -> Iterator[str]:
+    return (one.at for one in cells)
 
 
 def _simulation(record: SimulationRecord | None) -> Iterable[str]:
