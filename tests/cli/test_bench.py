@@ -50,6 +50,7 @@ def test_a_result_is_kept_as_it_is_printed_for_programs(
     (file,) = (here / "bench").iterdir()
     assert msgspec.json.decode(file.read_bytes()) == printed
     assert printed["rows"][0]["value"] == 51_234.0
+    assert printed["command"].startswith("southbound ")
     assert datetime.fromisoformat(printed["at"]).tzinfo is not None
 
 
