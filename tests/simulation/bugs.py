@@ -39,7 +39,6 @@ from southbound.producer import tracker_core
 from southbound.producer.core import Parcel, Route, judge, route_of_row, unsent
 from southbound.rebalance import copying
 from southbound.wire.control import decode_journal
-from southbound.wire.keys import scope_text
 from southbound.wire.reports import Outcome
 from tests.simulation.directory import Directory, Memory, Redis
 from tests.simulation.fleet import JOURNAL, TOPOLOGY
@@ -63,13 +62,15 @@ class Patch(NamedTuple):
 class Bug(NamedTuple):
     """One planted bug. `rule`: the section of the design, and what it says. `flavour`: of schedules.
 
-    `stress`: faults without which it could not show.
+    `stress`: faults without which it could not show. `known`: a seed that has found it; it is tried
+    first.
     """
 
     rule: str
     flavour: str
     patches: tuple[Patch, ...]
     stress: tuple[str, ...] = ()
+    known: int = 0
 
     @contextlib.contextmanager
     def planted(self) -> Iterator[None]:
@@ -80,8 +81,9 @@ class Bug(NamedTuple):
             yield
 
     def seeds(self, count: int) -> Iterator[int]:
-        """Yield the first seeds of its flavour."""
-        found, seed = 0, 0
+        """Yield the seed that is known, then the first ones of its flavour."""
+        yield self.known
+        found, seed = 1, 0
         while found < count:
             if self.flavour in {"", flavour_of(seed)}:
                 found += 1
@@ -499,7 +501,7 @@ def _bug(rule: str, flavour: str, *patches: tuple[Any, str, Any]) -> Bug:
     return Bug(rule, flavour, tuple(Patch(*one) for one in patches), kinds)
 
 
-BUGS: Mapping[str, Bug] = {
+_PLANTED: Mapping[str, Bug] = {
     "no fence": _bug("§4 deliver, then look", "moves", (Publisher, "verdict", _accept_at_once)),
     "the fence reads Redis": _bug(
         "§4 nothing that must be true rests on Redis", "moves", (Publisher, "verdict", _ask_redis)
@@ -675,6 +677,12 @@ BUGS: Mapping[str, Bug] = {
         (tracker_core, "_VERDICTS", _SUPERSEDED_IS_LOST),
     ),
 }
-"""Every planted bug by its name."""
 
-__all__ = ["BUGS", "Bug", "Patch", "scope_text"]
+
+KNOWN: Mapping[str, int] = {}
+"""Seeds that have found bugs."""
+
+BUGS: Mapping[str, Bug] = {
+    name: bug._replace(known=KNOWN.get(name, 0)) for name, bug in _PLANTED.items()
+}
+"""Every planted bug by its name."""
