@@ -23,6 +23,7 @@ from southbound.partitioning.placement import Address
 from southbound.rebalance.announcing import Announcer, Row
 from southbound.rebalance.copying import History, copies
 from southbound.rebalance.ports import Ports
+from southbound.rebalance.residents import Residents
 from southbound.rebalance.seeding import Seeder
 from southbound.rebalance.slots import Slots, Written
 from southbound.rebalance.sources import Reach, Sources, stale_keys
@@ -54,6 +55,7 @@ class Hands:
         self._announcer = announcer
         self._slots = slots
         self._sources = Sources(slots)
+        self._residents = Residents(slots)
         self._ports = Ports(lambda: directory.topology, slots)
         self.copied = 0
 
@@ -122,8 +124,7 @@ class Hands:
         for _, action in pairs:
             for part in action.parts:
                 entering[action.new][scope_prefix(_scope(part))] = _scope(part)
-        ends = self._slots.ends(entering)
-        found = self._slots.read({address: (0, end) for address, end in ends.items() if end})
+        found = self._residents.stays({at: scopes.keys() for at, scopes in entering.items()})
         self._slots.append(
             [
                 Written(address, key, None)
