@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from southbound.cli.session import Session
-from southbound.errors import SouthboundError
+from southbound.errors import EdgeError, SouthboundError
 
 INTERRUPTED = 130
 
@@ -28,6 +28,10 @@ class Root(TyperGroup):
         except SouthboundError as error:
             typer.echo(f"southbound: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            # A path that cannot be used, or a disk that fails; it names the file itself.
+            typer.echo(f"southbound: {error}", err=True)
+            raise typer.Exit(EdgeError.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("southbound: interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from error

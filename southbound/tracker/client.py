@@ -27,6 +27,7 @@ from southbound.tracker.messages import (
 )
 from southbound.tracker.standing import Gate
 from southbound.tracker.summary import Summary
+from southbound.wire.keys import check_id
 
 T = TypeVar("T")
 
@@ -196,4 +197,4 @@ def _document(changeset: Changeset, sent_us: int) -> ChangesetDocument:
 
 
 def _id(id: str) -> str:
-    return quote(id, safe="")
+    return quote(check_id(id, "id"), safe="")
