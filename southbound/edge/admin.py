@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are its public names
@@ -32,6 +32,9 @@ from southbound.partitioning.topology import Cluster, Topology
 Progress = Callable[[int, int], None]
 
 _AGAIN_S = 0.1
+_ASKED_MAX = 5
+
+_Answer = TypeVar("_Answer")
 _CONFIGS_PER_CALL = 50
 
 
@@ -92,11 +95,11 @@ class ClusterAdmin:
         """Return those of the topics that exist, by name."""
         partitions: dict[str, int] = {}
         for piece in self._pieces(specs):
-            partitions.update(self._partitions([spec.name for spec in piece]))
+            partitions.update(_asked(self._partitions, [spec.name for spec in piece]))
         configs: dict[str, dict[str, str]] = {}
         names = [spec.name for spec in specs if spec.name in partitions]
         for first in range(0, len(names), _CONFIGS_PER_CALL):
-            configs.update(self._configs(names[first : first + _CONFIGS_PER_CALL]))
+            configs.update(_asked(self._configs, names[first : first + _CONFIGS_PER_CALL]))
         return {name: Found(partitions[name], configs[name]) for name in names}
 
     def create(self, specs: Sequence[TopicSpec]) -> None:
@@ -210,6 +213,23 @@ class ClusterAdmin:
         if self._client is None:
             self._client = AdminClient(base_config(self.cluster, "admin"))
         return self._client
+
+
+def _asked(question: Callable[[Sequence[str]], _Answer], names: Sequence[str]) -> _Answer:
+    """Ask, and ask again what was cut off: a client with several bootstrap addresses lets go of them,
+    and of the questions on their way, when it learns which broker each one is.
+    """
+    for _ in range(_ASKED_MAX - 1):
+        try:
+            return question(names)
+        except EdgeError as error:
+            cause = error.__cause__
+            if not isinstance(cause, KafkaException):
+                raise
+            if cause.args[0].code() != KafkaError._DESTROY_BROKER:
+                raise
+        time.sleep(_AGAIN_S)
+    return question(names)
 
 
 def pieces(specs: Sequence[TopicSpec], partitions_max: int) -> Iterator[list[TopicSpec]]:

@@ -212,7 +212,7 @@ def test_a_replicated_cluster_loses_its_leader(
             Pool(id="c1-v", cluster="c1", cls="vpc", topics=1, partitions=3, max_per_slot=60),
         ),
     )
-    eventually(lambda: _applies(topology))
+    apply_topics(topology)
     try:
         with kit_of(cast(LocalFleet, None), topology, 0, redis.url) as kit:
             kit.directory().put_topology(topology)
@@ -224,17 +224,6 @@ def test_a_replicated_cluster_loses_its_leader(
     finally:
         trio.stop()
         redis.daemon.stop(5)
-
-
-def _applies(topology: Topology) -> bool:
-    """Make the topics, as an operator repeats it while brokers get to know each other."""
-    try:
-        apply_topics(topology)
-    except EdgeError as error:
-        if not error.retryable:
-            raise
-        return False
-    return True
 
 
 def _lose_leaders(stage: Stage, trio: Trio, cell: Cell) -> None:
