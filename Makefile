@@ -70,6 +70,9 @@ format: setup ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+million: kafka ## a million hosts on 100,000 real partitions, told and verified; data kept in var/million
+	@$(BIN)/southbound bench million $(BENCH_ARGS)
+
 bench-%: kafka ## one benchmark beside its baseline: bench-publish, bench-latency, bench-...
 	@$(BIN)/southbound bench $* $(BENCH_ARGS)
 
