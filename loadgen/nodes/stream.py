@@ -27,6 +27,7 @@ from loadgen.nodes.entries import (
     HASH,
     PARKED,
     REVISION_SHIFT,
+    VPC_BITS,
     delete,
     upsert,
     vpc_in,
@@ -346,9 +347,8 @@ class Stream:
         elif not held & DELETE:
             waiter.prior = held
         self.entries[suffix] = entry
-        before, after = vpc_in(held), vpc_in(entry)
-        if before != after:
-            self._note_port(before, after, now_us)
+        if (held ^ entry) & VPC_BITS:
+            self._note_port(vpc_in(held), vpc_in(entry), now_us)
 
     def _land(self, suffix: bytes, entry: int, waiter: Parked, now_us: int) -> Outcome:
         """Settle one resource by itself."""

@@ -14,6 +14,7 @@ from loadgen.checker.verdict import Fault
 from loadgen.histories.events import Accepted, Published, published
 from loadgen.histories.files import Histories, HistoryWriter
 from loadgen.histories.recorder import Recorder, RecordingApplier
+from loadgen.nodes.crowd import Crowd
 from loadgen.nodes.desks import ReaderSettings
 from loadgen.nodes.hall import Hall
 from loadgen.nodes.readers import SharedReaders, SingleReaders
@@ -255,3 +256,27 @@ def test_readers_follow_a_move(
         eventually(lambda: hall.nodes[mover].revision_of(key) == 3)
     finally:
         readers.close()
+
+
+def test_a_crowd_reads_in_several_processes(cloud: Cloud, topology: Topology) -> None:
+    """Its nodes end as expected; what was counted in each process is added up."""
+    cloud.publish_all()
+    hosts = cloud.directory.hosts(cloud.hosts)
+    vpcs = cloud.directory.vpcs(cloud.vpcs)
+    hall = Hall(topology)
+    for host, placement in hosts.items():
+        hall.join(host, placement, high=None)
+    for vpc, replicas in vpcs.items():
+        hall.place(vpc, replicas, high=None)
+    shared = SharedReaders(topology, hall)
+    with Crowd(topology, hosts, vpcs, per_process=6) as crowd:
+        shared.start()
+        crowd.start()
+        shared.wait(_S)
+        crowd.wait(cloud.expected(), 2 * _S)
+        assert crowd.digests() == shared.digests()
+        ours, theirs = shared.counts(), crowd.counts()
+        shared.close()
+    assert theirs.nodes == _HOSTS
+    assert (ours.host.read, ours.host.own) == (theirs.host.read, theirs.host.own)
+    assert (ours.vpc.read, ours.vpc.own) == (theirs.vpc.read, theirs.vpc.own)
