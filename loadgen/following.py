@@ -25,7 +25,7 @@ _LOOKED_AT = 500
 _PLACES_EVERY_S = 1.0
 _ASK_S = 300.0
 
-READING = ReaderSettings(client_id="loadgen-reader", fetch_wait_ms=500)
+READING = ReaderSettings(client_id="loadgen-reader", fetch_wait_ms=5_000)
 """How everything that is there is read, and how bare clients read the same."""
 
 

@@ -63,12 +63,15 @@ class VerifyingHand:
     def read_up(self) -> dict[str, Any]:
         """Read everything that is there, then stand still; return when the last of it was applied."""
         following = self._opened().following
-        following.start()
+        # What nodes take in stays: there is nothing to be collected meanwhile.
+        gc.disable()
         try:
+            following.start()
             following.catch_up(_TIMEOUT_S)
             read_us = time.time_ns() // 1_000
             consumers = following.consumers
         finally:
+            gc.enable()
             following.stop()
         gc.freeze()
         return {"read_us": read_us, "consumers": consumers}
