@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,15 @@ def main() -> int:
             f"{name}: {run['executions']} executions in {run['seconds']} s, coverage "
             f"{run['coverage']}, {run['peak_mib']} MiB, {len(run['findings'])} findings\n"
         )
+        _write(asked.record, runs)
+    executions = sum(run["executions"] for run in runs)
+    findings = sum(len(run["findings"]) for run in runs)
+    sys.stdout.write(f"{executions} executions, {findings} findings\n")
+    return 1 if findings else 0
+
+
+def _write(file: Path, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Write the record of what was done so far: a run that is broken off is one all the same."""
     record = {
         "kind": "fuzz",
         "engine": f"atheris {version('atheris')}",
@@ -104,10 +114,8 @@ def main() -> int:
         "seconds": round(sum(run["seconds"] for run in runs), 1),
         "findings": sum(len(run["findings"]) for run in runs),
     }
-    asked.record.parent.mkdir(parents=True, exist_ok=True)
-    asked.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(f"{record['executions']} executions, {record['findings']} findings\n")
-    return 1 if record["findings"] else 0
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
