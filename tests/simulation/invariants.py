@@ -201,10 +201,22 @@ class Invariants:
                 )
         for key, held in resources.items():
             if key.scope not in scopes:
-                if who in self._forgot:
+                if who in self._forgot or self._may_follow(node.host, key.scope.id):
                     continue
                 raise Violation("a node has what it should", f"{who}: {key} of a VPC it left")
             self._check_content(who, key, held)
+
+    def _may_follow(self, host: str, vpc: str) -> bool:
+        """A port that waits, or that nobody knows to be accepted, is followed into its VPC, too."""
+        truth = self._world.truth
+        return any(
+            at >= truth.accepted.get(key, 0)
+            and one.op is Op.UPSERT
+            and vpc_of_port(one.spec) == vpc
+            for key, sent in truth.sent.items()
+            if key.scope == host_scope(host) and key.kind == PORT
+            for at, one in sent.items()
+        )
 
     def _check_content(self, who: str, key: ResourceKey, held: tuple[int, Any]) -> None:
         sent = self._world.truth.sent[key].get(held[0])
