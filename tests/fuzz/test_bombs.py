@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from southbound.errors import ConfigError, InvalidResource, SouthboundError, WireError
+from southbound.errors import ConfigError, Fault, InvalidResource, SouthboundError, WireError
 from southbound.partitioning.placement import parse_placement, parse_vpc_placement
 from southbound.resources import Op
 from southbound.tracker.standing import GateOutcome, Standing, judge_gate
@@ -315,3 +315,22 @@ def test_every_error_is_of_the_tree() -> None:
     with pytest.raises(SouthboundError):
         BY_NAME["envelope"].run(b"")
     assert not feed(BY_NAME["envelope"], b"")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**5_000, [10**5_000], "x" * 10**6, [[[[["deep"]]]]] * 1_000],
+    ids=["digits", "digits in a list", "text", "lists"],
+)
+def test_a_fault_shows_any_value_in_few_words(value: object) -> None:
+    """A caller's mistake must not become another one while it is told."""
+    assert len(str(Fault("place", value, "is wrong"))) < 200
+    assert "place" in str(ConfigError("no", [Fault("place", value, "is wrong")]))
+
+
+def test_a_message_of_many_faults_is_bounded_and_says_so() -> None:
+    """All of them are in `faults`."""
+    error = ConfigError("no", [Fault(f"line {number}", 1, "is wrong") for number in range(10_000)])
+    assert len(error.faults) == 10_000
+    assert len(str(error).splitlines()) < 300
+    assert "more" in str(error).splitlines()[-1]
