@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from collections import defaultdict
 from typing import Any, Literal
@@ -23,7 +24,6 @@ from southbound.wire.keys import encode_key, handover_key, scope_prefix, seal_ke
 from tests.loadgen.scene import START_US, Scene, record_of
 
 _NODE_BYTES_MAX = 1_024
-_RESOURCE_BYTES_MAX = 256
 
 _CLASSES: tuple[tuple[Literal["host", "vpc"], int], ...] = (("host", 2), ("vpc", 1))
 TOPOLOGY = Topology(
@@ -300,7 +300,9 @@ def test_a_node_costs_less_than_a_kibibyte() -> None:
     """Ten thousand nodes, measured, with three resources each, and without."""
     fleet_hall = Hall(TOPOLOGY)
     count = 10_000
-    fleet_hall.place("va", VPC_ROW)
+    vpc = vpc_scope("va")
+    at = address_of("vpc", "va", VPC_ROW.home, TOPOLOGY)
+    first = record_of(Resource(vpc, "vpc", "va", 1, {}), "v", 0, 1, START_US)
     records = []
     for i in range(count):
         scope = host_scope(f"h{i:07d}")
@@ -314,6 +316,8 @@ def test_a_node_costs_less_than_a_kibibyte() -> None:
     try:
         for i in range(count):
             fleet_hall.join(f"h{i:07d}", Placement("host-a", 0))
+        fleet_hall.place("va", VPC_ROW)
+        fleet_hall.feed((at.cluster, at.topic, at.partition), 0, *first, START_US)
         gc.collect()
         joined = tracemalloc.get_traced_memory()[0]
         for place, mine in records:
@@ -325,6 +329,9 @@ def test_a_node_costs_less_than_a_kibibyte() -> None:
         filled = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    following = 3 * _RESOURCE_BYTES_MAX
+    assert fleet_hall.counts().unsettled == 0
+    entries = fleet_hall.nodes["h0000000"].entries
+    resources = sum(sys.getsizeof(one) for pair in entries.items() for one in pair)
+    assert len(entries) == 3
     assert joined / count < _NODE_BYTES_MAX / 2
-    assert filled / count < _NODE_BYTES_MAX + following
+    assert filled / count - resources < _NODE_BYTES_MAX
