@@ -225,16 +225,15 @@ class _Node:
 
     def _judge_convergence(self, needed: list[bytes]) -> None:
         """Find changesets that had to stand here and never did, nor anything above them."""
-        for id in self._expected.accepted - self._converged:
-            changeset = self._expected.published.get(id)
-            lines = [
-                line
-                for line in (() if changeset is None else changeset.lines)
-                if prefix_of(line.key) in needed and not line.deleted
-            ]
-            late = [line for line in lines if not self._has(line) and self._is_owed(line)]
-            if late:
-                self._find(Fault.UNCONVERGED, late[0].key, f"changeset {id}")
+        for prefix in needed:
+            for id, lines in self._expected.parts_of(prefix):
+                if id in self._converged:
+                    continue
+                for line in lines:
+                    if not line.deleted and not self._has(line) and self._is_owed(line):
+                        self._converged.add(id)
+                        self._find(Fault.UNCONVERGED, line.key, f"changeset {id}")
+                        break
 
     def _is_owed(self, line: Line) -> bool:
         highest = self._expected.highest(line.key)

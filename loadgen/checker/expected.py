@@ -28,6 +28,7 @@ class Expected:
         self.vpcs_ever: defaultdict[bytes, set[bytes]] = defaultdict(set)
         self._by_scope: defaultdict[bytes, list[bytes]] = defaultdict(list)
         self._highest: dict[bytes, Line] = {}
+        self._parts: defaultdict[bytes, list[tuple[str, list[Line]]]] = defaultdict(list)
 
     def take(self, event: Published) -> None:
         """Take a changeset that was published; the same again changes nothing."""
@@ -43,11 +44,15 @@ class Expected:
 
     def conclude(self) -> None:
         """Find the highest accepted revision of each resource."""
-        for id in self.accepted & self.published.keys():
+        for id in sorted(self.accepted & self.published.keys()):
+            parts: defaultdict[bytes, list[Line]] = defaultdict(list)
             for line in self.published[id].lines:
+                parts[prefix_of(line.key)].append(line)
                 held = self._highest.get(line.key)
                 if held is None or held.revision < line.revision:
                     self._highest[line.key] = line
+            for prefix, lines in parts.items():
+                self._parts[prefix].append((id, lines))
 
     def highest(self, key: bytes) -> Line | None:
         """Return the highest accepted line of a resource."""
@@ -56,6 +61,10 @@ class Expected:
     def keys_of(self, prefix: bytes) -> list[bytes]:
         """Return the keys of a scope that were published."""
         return self._by_scope.get(prefix, [])
+
+    def parts_of(self, prefix: bytes) -> list[tuple[str, list[Line]]]:
+        """Return each accepted changeset that has lines in a scope, with these lines."""
+        return self._parts.get(prefix, [])
 
     def vpcs_of(self, host_prefix: bytes) -> set[bytes]:
         """Return the prefixes of the VPCs that a host must follow: of ports that must stand."""

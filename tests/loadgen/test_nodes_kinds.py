@@ -31,7 +31,9 @@ _values = st.one_of(
     st.dictionaries(st.sampled_from(["subnet_id", "x"]), _ids, max_size=2),
     st.lists(
         st.dictionaries(
-            st.sampled_from(["subnet_id", "ip_address"]), st.one_of(_ids, st.integers(0, 9)), max_size=2
+            st.sampled_from(["subnet_id", "ip_address"]),
+            st.one_of(_ids, st.integers(0, 9)),
+            max_size=2,
         ),
         max_size=3,
     ),
