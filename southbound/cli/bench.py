@@ -240,7 +240,8 @@ def _node_layout() -> LayoutSettings:
 @app.command(cls=Verb)
 def tracker(
     ctx: typer.Context,
-    hosts: Annotated[int, typer.Option(min=1, help="Hosts that tell, twice each.")] = 1_000_000,
+    hosts: Annotated[int, typer.Option(min=1, help="Hosts that tell.")] = 1_000_000,
+    again: Annotated[int, typer.Option(min=1, help="How many of them tell once more.")] = 300_000,
     clusters: Clusters = 3,
     scale: Scale = 1.0,
     state_dir: StateDir = None,
@@ -249,7 +250,7 @@ def tracker(
     from southbound.bench.stage import StageSettings
     from southbound.bench.tracker import TrackerBench, run_tracker
 
-    bench = TrackerBench(hosts=max(1, round(hosts * scale)))
+    bench = TrackerBench(hosts=max(1, round(hosts * scale)), again=max(1, round(again * scale)))
     _measure(
         ctx,
         StageSettings(clusters=clusters, state_dir=state_dir),

@@ -587,6 +587,9 @@ def test_filling_and_evening_out(kit: DirectoryKit, unique: Unique) -> None:
     kit.directory().register_hosts(dict.fromkeys(hosts, "az-a"))
     plan = answer(run(kit, "plan", "--fill", "c2-i", "--output", "json"))
     assert {move["pool"] for move in plan["moves"]} <= {"c2-i"}
+    replicas = answer(run(kit, "plan", "--replicas", "--replica-grace", "0", "--output", "json"))
+    assert replicas["goal"] == {"kind": "replicas"}
+    assert {move["action"] for move in replicas["moves"]} <= {"add", "drop"}
     traffic = answer(
         run(kit, "plan", "--even", "--by", "traffic", "--sample", "1", "--output", "json")
     )
