@@ -68,7 +68,7 @@ from tests.live.directory_kit import DirectoryKit, kit_of, prepared_topology
 from tests.live.hostile_records import KINDS, Malformed, kind_of, malformed
 from tests.nca.records import of_host, value_of
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _GOOD = 500
 _FLUSH = 20_000
@@ -150,7 +150,7 @@ def test_an_agent_applies_every_good_record_among_malformed_ones(
     told = Counter(kind_of(row.key, row.value, row.why) for row in rows)
     assert told.keys() == KINDS.keys()
     assert max(told.values()) - min(told.values()) <= 1
-    log.info("%d malformed: %.0f MiB at the most, %s", put, peak_mib, dict(told))
+    _log.info("%d malformed: %.0f MiB at the most, %s", put, peak_mib, dict(told))
 
 
 def _quarantined(state: Path) -> int:
