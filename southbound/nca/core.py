@@ -185,10 +185,13 @@ class AgentCore:
         self._asking = True
 
     def _progress(self, now: ev.Now) -> None:
-        """Note that the log was reached. After too long without, deletes may be gone from it."""
+        """Note that the log was reached. After too long without, deletes may be gone from it.
+
+        So they may when the clock has been far ahead: then nobody knows how long it was.
+        """
         last_us, self._progress_us = self._progress_us, now.us
         limit_us = self._settings.retention_of_deletes_s / 2 * 1e6
-        if last_us and now.us - last_us > limit_us:
+        if last_us and abs(now.us - last_us) > limit_us:
             for stream in list(self._positions):
                 if stream.snapshot is None:
                     self._reading.resync(stream, Reason.ABSENCE)

@@ -263,12 +263,16 @@ class Store:
             self._write_quarantine(connection, transaction.quarantined)
 
     def _note_progress(self, progress_us: int) -> None:
-        if progress_us > self._progress_us + _PROGRESS_STEP_US:
+        if self._has_moved(progress_us):
             self._progress_us = progress_us
+
+    def _has_moved(self, progress_us: int) -> bool:
+        """Tell whether progress is worth writing; it goes back with a clock that was ahead."""
+        return progress_us > 0 and abs(progress_us - self._progress_us) > _PROGRESS_STEP_US
 
     def _write_facts(self, connection: sqlite3.Connection, transaction: Transaction) -> None:
         # Progress is only compared with days: a minute's precision spares a page of each batch.
-        if transaction.progress_us > self._progress_us + _PROGRESS_STEP_US:
+        if self._has_moved(transaction.progress_us):
             _put_fact(connection, "progress_us", transaction.progress_us)
         if transaction.topology is not None:
             _put_fact(connection, "topology", msgspec.json.encode(transaction.topology))

@@ -1009,6 +1009,15 @@ def test_a_long_absence_is_a_resync(world: World) -> None:
     assert world.counters.resyncs == {"absence": 1}
 
 
+def test_a_clock_that_was_ahead_hides_no_absence(world: World) -> None:
+    """Progress that lies in the future tells nothing of how long the agent was away."""
+    started(world)
+    world.stop()
+    world.disk = msgspec.structs.replace(world.disk, progress_us=world.now.us + 10**15)
+    started(world)
+    assert world.counters.resyncs == {"absence": 1}
+
+
 def test_a_short_absence_is_none(world: World) -> None:
     """Within half the retention of deletes the agent reads on."""
     world.publish(port(HOST, "p", 1))

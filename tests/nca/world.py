@@ -286,7 +286,7 @@ def after(disk: State, transaction: Transaction) -> State:
     return msgspec.structs.replace(
         disk,
         topology=transaction.topology or disk.topology,
-        progress_us=max(transaction.progress_us, disk.progress_us),
+        progress_us=transaction.progress_us or disk.progress_us,
         kafka_ids={**disk.kafka_ids, **transaction.kafka_ids},
         entries=entries,
         streams=streams,
