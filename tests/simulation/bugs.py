@@ -8,7 +8,6 @@ bug can show: of its flavour, the first of them.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from unittest import mock
@@ -28,20 +27,18 @@ from southbound.nca.desired import Desired
 from southbound.nca.interest import Interest
 from southbound.nca.positions import Stream as AgentStream
 from southbound.nca.reading import Reading
-from southbound.nca.snapshot import Reason, Snapshot
+from southbound.nca.snapshot import Reason
 from southbound.nca.state import Entry, State, StreamState
 from southbound.nca.state import Status as EntryStatus
 from southbound.partitioning import handover, steps
 from southbound.partitioning.handover import Move
-from southbound.partitioning.move import Part, Standing, Step
+from southbound.partitioning.move import Standing
 from southbound.partitioning.placement import Address
-from southbound.producer import tracker_core
 from southbound.producer.core import Parcel, Route, judge, route_of_row, unsent
-from southbound.wire.control import decode_journal
 from southbound.wire.reports import Outcome
 from tests.simulation.directory import Directory, Memory, Redis
-from tests.simulation.fleet import JOURNAL, TOPOLOGY
-from tests.simulation.janitor import RULES, Janitor
+from tests.simulation.fleet import TOPOLOGY
+from tests.simulation.janitor import Janitor
 from tests.simulation.loop import S, Steps
 from tests.simulation.mover import Mover, scope_of
 from tests.simulation.node import SETTINGS, Node
@@ -154,36 +151,8 @@ def _flushed_but_positioned(self: Redis) -> None:
     self.generation += 1
 
 
-def _ignore_stays(self: Publisher, parcel: Parcel, route: Route) -> list[Address]:
-    sent = {address for one in parcel.sent for address in one.addresses}
-    return [address for address in route.addresses if address not in sent]
-
-
 def _home_only(self: Publisher, parcel: Parcel, route: Route) -> list[Address]:
     return unsent(parcel, route)[:1]
-
-
-def _older_row_back(self: Redis, start: int, end: int, held: Mapping[str, Held]) -> bool:
-    """Take over rows from anywhere in the journal, whatever stands already."""
-    rows = dict(self.memory.rows)
-    rows.update(held)
-    self.change(Memory(rows, end, self.memory.reserved))
-    return True
-
-
-def _read_from_the_start(self: Directory, start: int, end: int) -> Steps[dict[str, Held] | None]:
-    """Read a part of the journal, and judge it as if there were nothing before it."""
-    journal = self._world.clusters[JOURNAL.cluster].at(JOURNAL)
-    records = yield from self._world.network.call(
-        self._who, JOURNAL.cluster, lambda: journal.read(0, max(1, end - 2))
-    )
-    held = verdict.judge(
-        {}, [(one.key.decode(), decode_journal(one.value)) for one in records if one.value]
-    ).held
-    yield from self._world.network.call(
-        self._who, "redis", lambda: self._world.redis.roll(start, end, held)
-    )
-    return held
 
 
 # §6: what a publisher says.
@@ -237,10 +206,6 @@ def _past_what_is_held(self: AgentStream, first_held: int | None) -> StreamState
     return StreamState(self.placement, next_, self.swept)
 
 
-def _whole_at_its_end(self: Snapshot) -> bool:
-    return self.at_end
-
-
 def _at_once(self: Holding, incoming: Any, now_s: float, *, news: bool) -> list[Any]:
     return [incoming]
 
@@ -268,33 +233,10 @@ def _same_cluster(self: AgentCore, event: ev.ClusterSeen) -> None:
     self._progress(event.now)
 
 
-def _from_the_first(self: Snapshot, start: int, low: int, high: int, now_us: int) -> int:
-    self.high, self.begun_us = high, now_us
-    return low
-
-
 def _skip_to_the_end(self: Reading, address: Address) -> None:
     """Go on at the end without a word."""
     for stream in list(self._positions.at(address).values()):
         stream.next = 0
-
-
-def _believe_nulls(self: Reading, stream: AgentStream, wire_key: bytes) -> None:
-    from southbound.wire.keys import decode_key
-
-    key = decode_key(wire_key)
-    if stream.snapshot is not None and stream.gathering:
-        stream.snapshot._found.pop(key, None)
-        stream.snapshot._seen.discard(key)
-    else:
-        self._desired.remove([key])
-
-
-def _patient(world: Any, node: Node) -> AgentCore:
-    import dataclasses
-
-    settings = dataclasses.replace(SETTINGS, snapshot_max_s=math.inf)
-    return AgentCore(node.host, settings, node.disk.state, node.counters)
 
 
 def _never_leave(self: Interest, now_s: float) -> list[str]:
@@ -361,21 +303,8 @@ def _no_delta(self: Mover, move: Move, action: Any) -> Steps[Any]:
     return steps.Copied()
 
 
-def _no_mending(self: Mover, move: Move, action: Any) -> Steps[Any]:
-    yield 0
-    return steps.Mended()
-
-
 def _whole_anyway(self: Mover, old: Any, span: Any) -> bool:
     return True
-
-
-def _sealed_at_once(self: Mover, move: Move, action: Any) -> Steps[Any]:
-    """Seal before anything was copied."""
-    early = steps.Seal(move.old, move.new, handover._entered(move), handover._stayed(move))
-    yield from _SEAL(self, move, early)
-    yield self.world.pause_us()
-    return (yield from _DELTA(self, move, action))
 
 
 def _announce_then_decide(self: Mover, move: Move, action: Any) -> Steps[Any]:
@@ -384,24 +313,6 @@ def _announce_then_decide(self: Mover, move: Move, action: Any) -> Steps[Any]:
         yield from self.announcer.tell(part.fence, {scope_of(one): Held(one.epoch, one.row)})
     yield self.world.pause_us()
     return (yield from _DECIDE(self, move, action))
-
-
-def _own_start(part: Part, decided: Any) -> Part:
-    assert part.new is not None
-    mine = msgspec.structs.replace(decided, start=part.new.start)
-    return msgspec.structs.replace(part, new=mine, standing=Standing.LEFT)
-
-
-def _drop_the_record(move: Move) -> Move:
-    return msgspec.structs.replace(move, step=Step.ABANDONED, serial=move.serial + 1)
-
-
-def _never_young(open_: Any, now_us: int) -> bool:
-    return False
-
-
-def _no_clearing(self: Mover, action: Any) -> Steps[None]:
-    yield 0
 
 
 def _to_the_noted_end(self: Mover, move: Move, action: Any) -> Steps[Any]:
@@ -449,28 +360,8 @@ def _without(*whys: Why) -> Callable[[Janitor, list[Repair]], Steps[list[Repair]
 _PERMITTED = Janitor.permitted
 
 
-def _clean_anyway(self: Janitor, scope: Any) -> Steps[bool]:
-    yield 0
-    return True
-
-
-def _hasty_janitor(world: Any, name: str) -> Janitor:
-    return Janitor(world, name, RULES._replace(retention_us=0))
-
-
-def _hasty_cleaner(world: Any, name: str) -> Janitor:
-    return Janitor(world, name, RULES._replace(grace_us=0))
-
-
-_SUPERSEDED_IS_LOST = {
-    **tracker_core._VERDICTS,
-    Outcome.SUPERSEDED: tracker_core._Verdict.PENDING,
-}
-
-
 STRESS: Mapping[str, tuple[str, ...]] = {
     "_ask_redis": ("Redis split", "Redis split", "Redis split"),
-    "_ignore_stays": ("process frozen", "process frozen", "link cut"),
     "_delivered_anyway": ("cluster down", "link cut", "link cut"),
     "_never_again": ("cluster down", "link cut"),
     "_past_what_is_held": ("agent killed", "agent killed", "leader changes", "network slow"),
@@ -479,12 +370,9 @@ STRESS: Mapping[str, tuple[str, ...]] = {
     "_same_cluster": ("node away", "agent slow", "node away"),
     "_load_as_it_was": ("node loses power", "node loses power"),
     "_clean_always": ("agent's disk wiped", "agent's disk wiped"),
-    "_to_the_noted_end": ("network slow",),
-    "_drop_the_record": ("mover overtaken", "move's record falls back"),
-    "_own_start": ("mover overtaken", "move's record falls back"),
     "_announce_then_decide": ("mover killed", "move's record falls back"),
+    "_to_the_noted_end": ("network slow",),
     "_whole_anyway": ("mover killed", "network slow"),
-    "_never_young": ("publisher killed", "network slow"),
 }
 """Faults that are added where a bug shows only with them, by what stands in a rule's place."""
 
@@ -524,12 +412,6 @@ _PLANTED: Mapping[str, Bug] = {
         "mixed",
         (Redis, "fail_over", _keep_position),
         (Redis, "flush", _flushed_but_positioned),
-    ),
-    "Redis rolled back": _bug(
-        "§4 Redis is rolled forward, never back",
-        "mixed",
-        (Redis, "roll", _older_row_back),
-        (Directory, "_through", _read_from_the_start),
     ),
     "only the home is sent to": _bug(
         "§6 accepted when all replicas have it", "mixed", (Publisher, "unsent", _home_only)
@@ -609,19 +491,11 @@ _PLANTED: Mapping[str, Bug] = {
         (Mover, "delta", _delta_to_the_early_end),
     ),
     "no delta": _bug("§8 copy what the old slot gained", "moves", (Mover, "delta", _no_delta)),
-    "sealed before it is copied": _bug(
-        "§8 mend and seal come last", "moves", (Mover, "delta", _sealed_at_once)
-    ),
     "copied from what is not sealed": _bug(
         "§8 a source is whole with its seal", "moves", (Mover, "is_whole", _whole_anyway)
     ),
     "told before it is decided": _bug(
         "§4 the journal first", "moves", (Mover, "decide", _announce_then_decide)
-    ),
-    "abandoned by dropping the record": _bug(
-        "§8 a move is abandoned by the journal",
-        "mixed",
-        (__import__("tests.simulation.mover", fromlist=["mover"]), "abandon", _drop_the_record),
     ),
     "copied only up to the noted end": _bug(
         "§8 every move ends", "moves", (Mover, "precopy", _to_the_noted_end)
@@ -633,17 +507,6 @@ _PLANTED: Mapping[str, Bug] = {
     ),
     "inversions stay": _bug(
         "§9 the janitor repairs inversions", "days", (Janitor, "permitted", _without(Why.INVERSION))
-    ),
-    "cleaned before the seal": _bug(
-        "§8 the left slot is the only source until its seal",
-        "moves",
-        (Janitor, "is_whole", _clean_anyway),
-        (_world(), "make_janitor", _hasty_cleaner),
-    ),
-    "superseded counts as lost": _bug(
-        "§9 superseded settles a receipt",
-        "mixed",
-        (tracker_core, "_VERDICTS", _SUPERSEDED_IS_LOST),
     ),
 }
 
@@ -664,7 +527,7 @@ KNOWN: Mapping[str, int] = {
     "long absence without a resync": 3,
     "another cluster's id is ignored": 303,
     "a lost position is passed over": 63,
-    "markers are not followed": 25,
+    "markers are not followed": 17,
     "a VPC is never left": 4,
     "a delete is told and not done": 4,
     "the marker before leaving": 13,

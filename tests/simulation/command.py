@@ -21,7 +21,7 @@ from tests.simulation.run import Run, run
 from tests.simulation.shrink import Shrinker
 from tests.simulation.workload import Schedule, draw
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1600"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "400"))
 """How many schedules the tests go through."""
 BUG_SEEDS = 150
 """Within how many schedules a planted bug must be found."""

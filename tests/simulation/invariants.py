@@ -326,6 +326,14 @@ class Invariants:
                     sent = truth.sent[key][revision]
                     if revision not in ever.get(key, ()) and sent.op is not Op.DELETE:
                         raise Violation("told is done", f"{changeset}: {host}: {key} {revision}")
+        for host in applied.pending:
+            follows = all(
+                self._still_follows(host, scope)
+                for scope, set_id in truth.parts
+                if set_id == changeset and scope.cls is ScopeClass.VPC
+            )
+            if follows and self._world.nodes[host].core.gauges().parked == 0:
+                raise Violation("receipts are settled", f"{changeset}: {host} waits for nothing")
         if applied.failed:
             raise Violation("receipts are settled", f"{changeset}: failed {applied.failed}")
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from southbound.directory.verdict import Held, judge
+from southbound.directory.verdict import Held, better, judge
 from southbound.nca.core import AgentCore
 from southbound.partitioning.placement import Placement
 from southbound.resources import Changeset, Op, Resource, host_scope
@@ -321,7 +321,7 @@ class World:
         entries = self.journal_entries()
         for host, node in self.nodes.items():
             text = scope_text(host_scope(host))
-            old = [entry.row for its, entry in entries if its == text]
+            old = _decided(entry for its, entry in entries if its == text)
             row = self.chance.choice((old[-1], self.held()[text].row, self.chance.choice(old)))
             self._compare(node, self._fresh(host, row))
 
@@ -390,6 +390,18 @@ class World:
                 self.publishers[PUBLISHERS[1]].publish(Changeset("while-away", (gone,)))
                 break
         return away
+
+
+def _decided(entries: Iterable[JournalEntry]) -> list[str]:
+    """Return the rows that held one after the other; what came second at an epoch never did."""
+    rows: list[str] = []
+    held: Held | None = None
+    for entry in entries:
+        after = better(held, entry)
+        if after != held:
+            rows.append(after.row)
+        held = after
+    return rows
 
 
 def _shown(one: Publish) -> str:
