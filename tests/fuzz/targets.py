@@ -7,9 +7,11 @@ again, it is the same. Property tests and the coverage-guided fuzzer run the sam
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import logging
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -300,7 +302,9 @@ def _plan(data: bytes) -> None:
 
 @cache
 def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="southbound-fuzz-"))
+    made = Path(tempfile.mkdtemp(prefix="southbound-fuzz-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def _hosts(data: bytes) -> None:
