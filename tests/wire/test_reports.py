@@ -54,5 +54,5 @@ def test_an_inventory_comes_back_and_an_older_reader_takes_its_lines() -> None:
 @pytest.mark.parametrize("part", [(7, 2, 2), (7, -1, 2), (7, 0, 0)])
 def test_a_part_that_cannot_be_is_refused(part: tuple[int, int, int]) -> None:
     """It would never make a whole."""
-    with pytest.raises(WireError, match="inventory|report"):
+    with pytest.raises(WireError, match=r"inventory|report"):
         decode_report(encode_report(Report("h", 9, (), Inventory(*part))))
