@@ -21,7 +21,8 @@ the first entry of an epoch wins. Hence three things:
 * the journal is written before `sb.moves`, which repeats what it has decided;
 * an offset noted anew gives way to the one that was decided, behind which publishers may have been
   accepted already; what was copied before that offset counts for nothing then;
-* a move is abandoned by an entry of its epoch that says "stays", never by dropping the record.
+* a move is abandoned by an entry of its epoch that says "stays", never by dropping the record; and
+  only once the slot where it stays is sealed, or that entry would hide the move that is filling it.
 
 The order, and what breaks without it (tests/model finds each): journal before `sb.moves` (two starts
 for one epoch); `sb.moves` before the marker and before the old slot's end is asked for (a change is

@@ -18,7 +18,7 @@ from southbound.directory.directory import Directory
 from southbound.errors import EdgeError, SouthboundError, WireError
 from southbound.partitioning import steps
 from southbound.partitioning.handover import Kind, Move
-from southbound.partitioning.move import Part
+from southbound.partitioning.move import Part, Standing
 from southbound.partitioning.placement import Address
 from southbound.rebalance.announcing import Announcer, Row
 from southbound.rebalance.copying import History, copies
@@ -209,13 +209,40 @@ class Hands:
 
     def _decide(self, tasks: Sequence[Task]) -> Outcomes:
         pairs = _typed(tasks, steps.AppendJournal)
+        outcomes: Outcomes = dict(self._unfilled([move for move, _ in pairs if move.abandoning]))
+        pairs = [(move, action) for move, action in pairs if move.id not in outcomes]
         rows = self._directory.decide_rows(
             {_scope(one): one.row for _, action in pairs for one in action.proposals}
         )
-        return {
-            move.id: steps.Decided({one.id: rows[_scope(one)] for one in action.proposals})
-            for move, action in pairs
-        }
+        for move, action in pairs:
+            outcomes[move.id] = steps.Decided(
+                {one.id: rows[_scope(one)] for one in action.proposals}
+            )
+        return outcomes
+
+    def _unfilled(self, moves: Sequence[Move]) -> dict[str, EdgeError]:
+        """Return which of these cannot say "stays" yet, since a slot is still being filled itself.
+
+        The entry would take the place of the one that brought the host there, and who resumes that
+        move from a record that lags would take it for overtaken and leave the slot unfilled.
+        """
+        entered = [
+            (move, part)
+            for move in moves
+            for part in move.of(Standing.OPEN)
+            if part.cls == "host" and part.old.epoch > 1
+        ]
+        ends = self._slots.ends(move.old for move, _ in entered)
+        histories = self._sources.read(
+            Reach(move.old, _scope(part), part.old.start, ends[move.old]) for move, part in entered
+        )
+        failed: dict[str, EdgeError] = {}
+        for move, part in entered:
+            try:
+                _check_sealed(histories[_scope(part)], part.cls, part.id, part.old.epoch)
+            except EdgeError as error:
+                failed[move.id] = error
+        return failed
 
     def _announce(self, tasks: Sequence[Task]) -> Outcomes:
         pairs = _typed(tasks, steps.AnnounceMoves)
@@ -382,7 +409,7 @@ def _lacking(
     records: list[Written] = []
     for span in action.spans:
         scope = _scope(span)
-        _check_sealed(old[scope], span)
+        _check_sealed(old[scope], span.cls, span.id, span.source_epoch)
         known = there[scope].highest(now_us) if scope in there else {}
         found = copies(old[scope].highest(now_us), known, span.into.epoch)
         records += [Written(action.new, key, value) for key, value in found]
@@ -395,12 +422,12 @@ def _scope(
     return Scope(ScopeClass(of.cls), of.id)
 
 
-def _check_sealed(history: History, span: steps.Span) -> None:
+def _check_sealed(history: History, cls: str, id: str, epoch: int) -> None:
     """A slot that was entered by a move is whole only with the seal of that move."""
-    if span.source_epoch > 1 and not history.sealed(span.source_epoch):
+    if epoch > 1 and not history.sealed(epoch):
         raise EdgeError(
-            f"{span.cls} {span.id!r} is still being moved to where it should go from: its seal of "
-            f"epoch {span.source_epoch} is not there yet",
+            f"{cls} {id!r} is still being moved to where it should go from: its seal of epoch "
+            f"{epoch} is not there yet",
             retryable=True,
         )
 

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from southbound.directory.directory import Directory
+from southbound.errors import EdgeError
 from southbound.partitioning import steps
 from southbound.partitioning.handover import (
     Kind,
     Move,
     Part,
     Step,
+    abandon,
     advance,
     claim,
     next_action,
@@ -23,7 +25,7 @@ from southbound.rebalance.copying import History, Record
 from southbound.rebalance.hands import Hands, _vpcs
 from southbound.rebalance.seeding import Seeder
 from southbound.rebalance.slots import Slots, Written
-from southbound.resources import Op, ResourceKey, host_scope
+from southbound.resources import Op, ResourceKey, Scope, host_scope
 from southbound.wire.control import Seal, encode_control
 from southbound.wire.envelope import EMPTY_SPEC, Envelope, decode, encode, encode_spec
 from southbound.wire.keys import encode_key, scope_prefix, seal_key
@@ -61,11 +63,11 @@ class MemorySlots:
         return len(records)
 
 
-def _hands(slots: MemorySlots) -> Hands:
-    """Return hands whose actions need nothing but slots."""
+def _hands(slots: MemorySlots, directory: object = None) -> Hands:
+    """Return hands whose actions need nothing but slots, and perhaps a directory."""
     nobody = object()
     return Hands(
-        cast("Directory", nobody),
+        cast("Directory", directory or nobody),
         cast("Seeder", nobody),
         cast("Announcer", nobody),
         cast("Slots", slots),
@@ -133,6 +135,36 @@ def test_a_slot_that_is_sealed_behind_the_noted_end_is_copied_from() -> None:
     move = advance(move, steps.Reserved(s0=0, p1=1))
     assert _hands(slots).perform([(move, next_action(move))]) == {move.id: steps.Precopied()}
     assert len(slots.logs[NEW]) == 1
+
+
+class DecidingDirectory:
+    """A directory that lets every proposal win, and notes them."""
+
+    def __init__(self) -> None:
+        self.decided: dict[Scope, str] = {}
+
+    def decide_rows(self, rows: Mapping[Scope, str]) -> dict[Scope, str]:
+        """Decide as proposed."""
+        self.decided.update(rows)
+        return dict(rows)
+
+
+def test_a_host_is_not_said_to_stay_in_a_slot_that_is_still_being_filled() -> None:
+    """An abandoned move waits for the seal of the one before it: its entry would hide that one."""
+    part = Part(
+        cls="host", id="h1", epoch=2, old=Placement("a", 0, 2), new=Placement("b", 0), fence="c1"
+    )
+    move = abandon(claim(plan_move("p", "0", Kind.MOVE, (OLD, NEW), [part]), "x"))
+    slots, directory = MemorySlots(old=[_written(1)], new=[]), DecidingDirectory()
+    hands = _hands(slots, directory)
+    refused = hands.perform([(move, next_action(move))])[move.id]
+    assert isinstance(refused, EdgeError)
+    assert refused.retryable
+    assert directory.decided == {}
+    slots.append([Written(OLD, seal_key(HOST, 2), encode_control(Seal(2)))])
+    hands.forget()
+    outcomes = hands.perform([(move, next_action(move))])
+    assert outcomes == {move.id: steps.Decided({"h1": "a:0:3:0"})}
 
 
 def test_a_port_that_no_agent_can_read_names_no_vpc_and_stops_nothing() -> None:

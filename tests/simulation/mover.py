@@ -22,7 +22,7 @@ from southbound.partitioning.handover import (
     next_action,
     plan_move,
 )
-from southbound.partitioning.move import Kind, Part, Step
+from southbound.partitioning.move import Kind, Part, Standing, Step
 from southbound.partitioning.placement import Placement, parse_placement, parse_vpc_placement
 from southbound.rebalance.copying import Record, copies
 from southbound.rebalance.sources import stale_keys
@@ -285,8 +285,14 @@ class Mover:
                 yield from self.seeder.ensure(vpc, cluster)
 
     def decide(self, move: Move, action: object) -> Steps[steps.Outcome | None]:
-        """Let the journal decide."""
+        """Let the journal decide; a host "stays" only in a slot that has been filled."""
         assert isinstance(action, steps.AppendJournal)
+        for part in move.of(Standing.OPEN) if move.abandoning else ():
+            if part.cls == "host" and part.old.epoch > 1:
+                old = Stream(self.world, self.name, scope_of(part), part.old)
+                yield from old.catch_up()
+                if not old.history.sealed(part.old.epoch):
+                    raise EdgeError("the source is still being filled", retryable=True)
         held = yield from self.directory.decide(
             {scope_text(scope_of(one)): Held(one.epoch, one.row) for one in action.proposals}
         )
