@@ -128,6 +128,8 @@ class Desk:
         """Begin to read these partitions at these offsets. Raises `EdgeError`."""
         settings = self._settings
         self.slots = {at: self.hall.slot(self.cluster.id, *at) for at in positions}
+        for slot in self.slots.values():
+            slot.ordered = False
         try:
             self._consumer = new_consumer(
                 self.cluster, settings.client_id, settings.client_config()
@@ -179,7 +181,8 @@ class Desk:
                     raise failure
                 continue
             slot = slots.get((message.topic(), message.partition()))  # type: ignore[arg-type]
-            if slot is not None:
+            # What comes before an order is obeyed is read again after it.
+            if slot is not None and not slot.ordered:
                 key, offset = message.key() or b"", message.offset() or 0
                 feed(slot, offset, key, message.value(), now_us)
         hall.tick(now_us)
@@ -197,9 +200,11 @@ class Desk:
             slot = self.hall.slot(cluster, topic, partition)
             if end is not None:
                 self.hall.mark(order.place, end, now_us)
-            position, high, is_new = slot.position, slot.high, at not in self.slots
+            position, is_new = slot.position, at not in self.slots
+            is_read_on = not is_new and not slot.ordered and position >= slot.high
             self.slots[at] = slot
-        if not is_new and position >= high:
+            slot.ordered = False
+        if is_read_on:
             return
         try:
             if not is_new:

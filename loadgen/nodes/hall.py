@@ -285,7 +285,9 @@ class Hall:
     def _order(self, slot: Slot) -> None:
         """Let a slot be read from where its streams now are."""
         place = (slot.cluster, slot.topic, slot.partition)
-        self.orders.append(Order(place, slot.position, slot.is_unmarked))
+        position = slot.position
+        slot.ordered = slot.ordered or position < slot.high
+        self.orders.append(Order(place, position, slot.is_unmarked))
 
     def _rearrange(self, now_us: int) -> None:
         """Take streams to where markers point, and begin those that nodes need for themselves."""

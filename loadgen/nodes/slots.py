@@ -25,7 +25,8 @@ class Slot:
     """The streams of one partition.
 
     `high` is the offset behind the last record that came, `count` how many came for the first time;
-    `strays` how many of them were of nobody here.
+    `strays` how many of them were of nobody here. `ordered`: it is to be read again from `position`,
+    and what still comes from further on would be taken by streams that lag before what they lack.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class Slot:
         "cluster",
         "count",
         "high",
+        "ordered",
         "partition",
         "strays",
         "streams",
@@ -49,6 +51,7 @@ class Slot:
         self.high = 0
         self.count = 0
         self.strays = 0
+        self.ordered = False
         self.streams: dict[bytes, Stream] = {}
         self._beside: dict[bytes, list[Stream]] | None = None
         self._apart: dict[Stream, None] | None = None

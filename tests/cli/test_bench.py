@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -42,15 +43,16 @@ def test_a_result_is_printed_with_its_machine(
 
 
 def test_a_result_is_kept_as_it_is_printed_for_programs(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The JSON on standard output and the file under bench/ are the same document."""
+    monkeypatch.setattr(sys, "argv", ["/bin/southbound", "bench", "publish", "--scale", "0.1"])
     bench.report(Session(output=Output.JSON), _RESULT, "redis://nowhere")
     printed = msgspec.json.decode(capsys.readouterr().out)
     (file,) = (here / "bench").iterdir()
     assert msgspec.json.decode(file.read_bytes()) == printed
     assert printed["rows"][0]["value"] == 51_234.0
-    assert printed["command"].startswith("southbound ")
+    assert printed["command"] == "southbound bench publish --scale 0.1"
     assert datetime.fromisoformat(printed["at"]).tzinfo is not None
 
 

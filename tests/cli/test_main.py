@@ -166,5 +166,5 @@ def test_ctrl_c_ends_a_command_cleanly(tmp_path: Path) -> None:
                 time.sleep(0.05)
                 os.kill(process.pid, signal.SIGINT)
                 _, said = process.communicate(timeout=20)
-    assert process.returncode == INTERRUPTED
+    assert process.returncode == INTERRUPTED, said
     assert said.strip() == "southbound: interrupted"

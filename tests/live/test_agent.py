@@ -20,7 +20,7 @@ from southbound.local.fleet import LocalFleet
 from southbound.nca.appliers.memory import MemoryApplier
 from southbound.nca.parts import AgentParts
 from southbound.nca.service import Agent
-from southbound.nca.store import FILE, Store
+from southbound.nca.store import FILE, Store, _sum
 from southbound.partitioning.placement import Placement, VpcPlacement, address_of
 from southbound.partitioning.topology import INTEREST_TOPIC, Cluster
 from southbound.resources import Op, ResourceKey, host_scope, vpc_scope
@@ -297,9 +297,12 @@ def test_a_position_out_of_range_is_an_explicit_resync(
     node.has(put)
     node.stop()
     with sqlite3.connect(node.folder / FILE) as connection:
+        connection.create_function("row_sum", -1, lambda *row: _sum(row), deterministic=True)
         connection.execute("UPDATE streams SET next = 1000000")
+        connection.execute("UPDATE streams SET sum = row_sum(scope, placement, next, swept)")
         connection.execute(
-            "INSERT INTO resources VALUES (?, 1, 0, 0, 'c', '', x'80')", (encode_key(stray.key),)
+            "INSERT INTO resources VALUES (?, 1, 0, 0, 'c', '', x'80', row_sum(?, 1, 0, 0, 'c', '', x'80'))",
+            (encode_key(stray.key),) * 2,
         )
     connection.close()
     node.applier.resources[stray.key] = (1, {})

@@ -113,7 +113,6 @@ def test_a_run_that_is_ended_stops_its_servers_and_leaves_its_folder(folder: Pat
             if said[-1] == "opening publishers":
                 running.send_signal(signal.SIGTERM)
         assert running.wait(60) == 130, said
-    assert any("reusing" in line for line in said), said
     assert any("data are kept" in line for line in said), said
     fleet = LocalFleet(folder / "fleet")
     assert [server.pid for server in fleet.status()] == [None] * (_CLUSTERS + 1)

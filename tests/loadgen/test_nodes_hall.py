@@ -335,3 +335,25 @@ def test_a_node_costs_less_than_a_kibibyte() -> None:
     assert len(entries) == 3
     assert joined / count < _NODE_BYTES_MAX / 2
     assert filled / count - resources < _NODE_BYTES_MAX
+
+
+def test_a_slot_that_a_node_enters_behind_what_was_read_is_to_be_read_again() -> None:
+    """Until it is, what comes from further on must not be taken: the node lacks what lies before."""
+    hall = Hall(TOPOLOGY)
+    for host in ("h1", "h2"):
+        hall.join(host, Placement("host-a", 0))
+    there = address_of("host", "h1", Placement("host-c", 0), TOPOLOGY)
+    slot = hall.slot(there.cluster, there.topic, there.partition)
+    hall.feed(
+        (there.cluster, there.topic, there.partition), 6, b"h\x1fh9\x1fport\x1fp", b"", START_US
+    )
+    assert slot.high == 7
+    for host, start in (("h2", 7), ("h1", 3)):
+        new = Placement("host-c", 0, 2, start)
+        own = address_of("host", host, Placement("host-a", 0), TOPOLOGY)
+        at = (own.cluster, own.topic, own.partition)
+        marker = encode_control(Marker(2, new.row(), start))
+        hall.feed(at, hall.slot(*at).high, handover_key(host_scope(host), 2), marker, START_US)
+        target = address_of("host", host, new, TOPOLOGY)
+        into = hall.slot(target.cluster, target.topic, target.partition)
+        assert into.ordered == (start < into.high)
