@@ -219,7 +219,8 @@ class JanitorSettings:
 class RebalanceSettings:
     """How plans are carried out.
 
-    `hosts_per_round`: how many streams are moved together; the more, the longer each one's pause.
+    `hosts_per_round`: how many streams are moved together; `leave_together`: about how many of them
+    at once go from the decision to the marker; the more, the longer each one's pause.
     `records_per_second` bounds the copies, on average over a round (0: unbounded); `pause_s` stands
     between rounds. `batch_parts`: how many streams of one pair of slots share a record.
     `timeout_s` bounds one request, `patience_s` the time for which a step is tried again while a
@@ -229,6 +230,7 @@ class RebalanceSettings:
 
     client_id: str = "southbound-shards"
     hosts_per_round: int = 100
+    leave_together: int = 25
     records_per_second: float = 0.0
     pause_s: float = 0.0
     batch_parts: int = 50

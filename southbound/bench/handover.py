@@ -31,7 +31,7 @@ from southbound.errors import EdgeError
 from southbound.partitioning.plan import Goal
 from southbound.producer import Accepted, Publisher
 from southbound.resources import Changeset
-from southbound.settings import PublisherSettings
+from southbound.settings import PublisherSettings, RebalanceSettings
 
 Say = Callable[[str], None]
 
@@ -457,7 +457,8 @@ def _settings(bench: HandoverBench, directory: Directory) -> dict[str, str]:
         "changes": f"{bench.rate:g}/s, half to the watched hosts, half to the others",
         "one by one": f"{min(bench.singles, bench.hosts)}; of the baseline "
         f"{min(bench.stopped, watched)}, all of them watched",
-        "one batch": f"all in one round, {bench.batch_parts} of one pair of slots to a record",
+        "one batch": f"all in one round, {bench.batch_parts} of one pair of slots to a record, leaving "
+        f"{RebalanceSettings().leave_together} at a time",
         "pause": "of a watched host: longest lag of changes due while it was moved, less the median "
         "without",
         "processes": f"1 that publishes, 1 that moves; agents dealt to {bench.processes}",

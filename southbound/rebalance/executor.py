@@ -42,13 +42,12 @@ from southbound.rebalance.hands import Hands, Task
 from southbound.rebalance.ledger import Batch, Ledger, Note, PlanState
 from southbound.rebalance.patience import Patience
 from southbound.rebalance.rehoming import Rehomer
-from southbound.rebalance.rounds import record_of, scope_of, undoing, without
+from southbound.rebalance.rounds import next_group, record_of, scope_of, undoing, without
 from southbound.rebalance.seeding import Seeder
 from southbound.rebalance.slots import Slots
 from southbound.resources import ScopeClass
 from southbound.settings import RebalanceSettings
 
-_ORDER = {step: at for at, step in enumerate(Step)}
 _STORED = frozenset({Step.PRECOPIED, Step.MARKED, Step.DONE, Step.ABANDONED})
 """After these the record is stored. Between the decision and the marker publishers write where the
 agent does not read yet, so nothing is waited for there; a record that has fallen back does no harm.
@@ -325,13 +324,12 @@ class Executor:
         return {}
 
     def _carry(self, records: Mapping[int, Move]) -> dict[int, str]:
-        """Carry batches to their ends, side by side; return why some of them do not go."""
+        """Carry batches to their ends, step by step; return why some of them do not go."""
         open_ = {number: move for number, move in records.items() if not move.is_final}
         failed: dict[int, str] = {}
         patience = Patience(self.settings.patience_s)
         while open_:
-            first = min(_ORDER[move.step] for move in open_.values())
-            group = {n: move for n, move in open_.items() if _ORDER[move.step] == first}
+            group = next_group(open_, self.settings.leave_together)
             outcomes = self._perform(group, patience)
             changed = self._advance(group, outcomes)
             stuck = self._stuck(group, outcomes, patience)

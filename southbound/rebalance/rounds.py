@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from southbound.errors import SouthboundError
-from southbound.partitioning.handover import Kind, Move, Part, Standing, plan_move
+from southbound.partitioning.handover import Kind, Move, Part, Standing, Step, plan_move
 from southbound.partitioning.placement import (
     Placement,
     VpcPlacement,
@@ -21,6 +21,9 @@ from southbound.partitioning.plan import PlannedMove, new_address, old_address
 from southbound.partitioning.topology import Topology
 from southbound.rebalance.ledger import Batch, Note, PlanState
 from southbound.resources import Scope, ScopeClass
+
+_ORDER = {step: at for at, step in enumerate(Step)}
+_LEAVING = frozenset({Step.DECIDED, Step.LEFT, Step.FLIPPED})
 
 
 def scope_of(move: PlannedMove) -> Scope:
@@ -53,6 +56,31 @@ def record_of(
         return plan_move(plan, str(batch.number), kind, slots, parts)
     except SouthboundError as error:
         return Note(plan=plan, number=batch.number, state="skipped", detail=str(error))
+
+
+def next_group(moves: Mapping[int, Move], together: int) -> dict[int, Move]:
+    """Return the moves of a round, by number, that take their next step now: all at one step.
+
+    From its decision until its marker stands a stream pauses: publishers already write where its agent
+    does not read yet. So a round leaves by waves of about `together` streams, at least one batch, and
+    each wave goes from the decision to the marker before the next is decided.
+    """
+    leaving = {n: move for n, move in moves.items() if move.step in _LEAVING}
+    waiting = leaving or moves
+    first = min(_ORDER[move.step] for move in waiting.values())
+    group = {n: move for n, move in waiting.items() if _ORDER[move.step] == first}
+    return _wave(group, together) if first == _ORDER[Step.PRECOPIED] else group
+
+
+def _wave(moves: Mapping[int, Move], together: int) -> dict[int, Move]:
+    wave: dict[int, Move] = {}
+    streams = 0
+    for number, move in moves.items():
+        if wave and streams + len(move.parts) > together:
+            break
+        wave[number] = move
+        streams += len(move.parts)
+    return wave
 
 
 def without(batch: Batch, needed: AbstractSet[tuple[str, str]]) -> Batch:

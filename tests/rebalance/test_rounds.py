@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
-from southbound.partitioning.handover import Kind, Move, Standing, Step
+from southbound.partitioning import steps
+from southbound.partitioning.handover import Kind, Move, Standing, Step, advance, claim
 from southbound.partitioning.placement import Placement, VpcPlacement
 from southbound.partitioning.plan import Goal, PlannedMove
 from southbound.partitioning.topology import Az, Cluster, Pool, Topology
 from southbound.rebalance.ledger import Batch, Header, Note, PlanState
-from southbound.rebalance.rounds import record_of, undoing, without
+from southbound.rebalance.rounds import next_group, record_of, undoing, without
 from southbound.resources import Scope, host_scope, vpc_scope
 
 _CLASSES = {"h1": "host", "h2": "host", "v1": "vpc", "w1": "vpc", "v2": "vpc"}
@@ -155,3 +157,39 @@ def test_what_is_needed_after_all_is_left_out() -> None:
     nothing = record_of("p", without(Batch(3, drops[:1]), {("v", "c2")}), {}, WORLD)
     assert isinstance(nothing, Note)
     assert (nothing.state, nothing.number) == ("skipped", 3)
+
+
+def _at(step: Step) -> Move:
+    """Return a host's move that stands at a step on its way to its marker."""
+    record = claim(made(Batch(0, (host_move(),)), {host_scope("a"): AT.row()}), "x")
+    for outcome in (
+        steps.Reserved(0, 0),
+        steps.Precopied(),
+        steps.Decided({"a": "h2:1:4:0"}),
+        steps.Announced(),
+        steps.Flipped(),
+        steps.Marked(1),
+    ):
+        if record.step is step:
+            break
+        record = advance(record, outcome)
+    assert record.step is step
+    return record
+
+
+@pytest.mark.parametrize("step", [Step.DECIDED, Step.LEFT, Step.FLIPPED])
+def test_whoever_is_leaving_goes_before_anybody_else(step: Step) -> None:
+    """Between the decision and the marker nothing is waited for, not even what is further behind."""
+    moves = {1: _at(Step.PLANNED), 2: _at(step), 3: _at(Step.MARKED), 4: _at(step)}
+    assert list(next_group(moves, 1)) == [2, 4]
+
+
+def test_a_round_leaves_in_waves() -> None:
+    """All are copied first, then so many are decided at once; what is larger than a wave goes alone."""
+    moves = {number: _at(Step.RESERVED) for number in range(5)}
+    assert list(next_group(moves, 2)) == [0, 1, 2, 3, 4]
+    moves = {number: _at(Step.PRECOPIED) for number in range(5)}
+    assert list(next_group(moves, 2)) == [0, 1]
+    assert list(next_group(moves, 0)) == [0]
+    moves |= {0: _at(Step.MARKED), 1: _at(Step.MARKED)}
+    assert list(next_group(moves, 2)) == [2, 3]
