@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from southbound.directory.moves import MovesLog, MovesTail
-from southbound.errors import Closed, StaleMap
+from southbound.errors import Closed, StaleMap, WireError
 from southbound.partitioning.placement import VpcPlacement, parse_vpc_placement
 from southbound.partitioning.topology import Cluster
 from southbound.resources import Scope
@@ -73,6 +73,20 @@ class Announcer:
             if there is None or there.epoch < row.epoch:
                 missing[scope] = row
         self._append(moves, missing)
+
+    def doubts(self, scopes: Iterable[Scope], cluster: Cluster) -> dict[Scope, WireError]:
+        """Return of which scopes `sb.moves` of a cluster holds an entry that cannot be read, and why.
+
+        As far as it has been read. Raises `EdgeError`.
+        """
+        tail = self._open(cluster).tail
+        found: dict[Scope, WireError] = {}
+        for scope in scopes:
+            try:
+                tail.entry(scope)
+            except WireError as error:
+                found[scope] = error
+        return found
 
     def told(self, scopes: Iterable[Scope], cluster: Cluster) -> dict[Scope, str]:
         """Return the rows that `sb.moves` of a cluster tells now of those that it tells of.

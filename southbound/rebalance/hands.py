@@ -210,6 +210,7 @@ class Hands:
     def _decide(self, tasks: Sequence[Task]) -> Outcomes:
         pairs = _typed(tasks, steps.AppendJournal)
         outcomes: Outcomes = dict(self._unfilled([move for move, _ in pairs if move.abandoning]))
+        outcomes.update(self._doubtful([move for move, _ in pairs]))
         pairs = [(move, action) for move, action in pairs if move.id not in outcomes]
         rows = self._directory.decide_rows(
             {_scope(one): one.row for _, action in pairs for one in action.proposals}
@@ -219,6 +220,18 @@ class Hands:
                 {one.id: rows[_scope(one)] for one in action.proposals}
             )
         return outcomes
+
+    def _doubtful(self, moves: Sequence[Move]) -> dict[str, SouthboundError]:
+        """Return which of these could be decided, but not be told to their fences after that."""
+        fences: defaultdict[str, dict[Scope, str]] = defaultdict(dict)
+        for move in moves:
+            for part in move.of(Standing.OPEN):
+                fences[part.fence][_scope(part)] = move.id
+        failed: dict[str, SouthboundError] = {}
+        for cluster, scopes in fences.items():
+            doubts = self._announcer.doubts(scopes, self._directory.topology.cluster(cluster))
+            failed.update((scopes[scope], error) for scope, error in doubts.items())
+        return failed
 
     def _unfilled(self, moves: Sequence[Move]) -> dict[str, EdgeError]:
         """Return which of these cannot say "stays" yet, since a slot is still being filled itself.

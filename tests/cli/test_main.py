@@ -156,7 +156,12 @@ def test_ctrl_c_ends_a_command_cleanly(tmp_path: Path) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"redis://127.0.0.1:{deaf.getsockname()[1]}/0"
-        words = [sys.executable, "-m", "southbound.cli", "hosts", "list", "--redis", address]
+        # Who runs tests in the background may have Ctrl-C ignored, which children inherit.
+        program = (
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+            " from southbound.cli.main import app; app()"
+        )
+        words = [sys.executable, "-c", program, "hosts", "list", "--redis", address]
         with subprocess.Popen(
             words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:

@@ -111,6 +111,8 @@ def _namespace(name: str, number: int, ports: Sequence[int], folder: Path) -> It
         for relay in relays:
             relay.kill()
             relay.wait()
+        # A namespace goes later than it is deleted, and until then its link's name is taken.
+        subprocess.run(["ip", "link", "del", here], capture_output=True, check=False)
         _ip("netns", "del", space)
 
 

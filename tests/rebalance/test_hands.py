@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from southbound.directory.directory import Directory
-from southbound.errors import EdgeError
+from southbound.errors import EdgeError, WireError
 from southbound.partitioning import steps
 from southbound.partitioning.handover import (
     Kind,
@@ -20,6 +20,7 @@ from southbound.partitioning.handover import (
     plan_move,
 )
 from southbound.partitioning.placement import Address, Placement
+from southbound.partitioning.topology import Az, Cluster, Topology
 from southbound.rebalance.announcing import Announcer
 from southbound.rebalance.copying import History, Record
 from southbound.rebalance.hands import Hands, _vpcs
@@ -63,13 +64,13 @@ class MemorySlots:
         return len(records)
 
 
-def _hands(slots: MemorySlots, directory: object = None) -> Hands:
-    """Return hands whose actions need nothing but slots, and perhaps a directory."""
+def _hands(slots: MemorySlots, directory: object = None, fences: object = None) -> Hands:
+    """Return hands whose actions need nothing but slots, and perhaps a directory and fences."""
     nobody = object()
     return Hands(
         cast("Directory", directory or nobody),
         cast("Seeder", nobody),
-        cast("Announcer", nobody),
+        cast("Announcer", fences or nobody),
         cast("Slots", slots),
     )
 
@@ -140,6 +141,13 @@ def test_a_slot_that_is_sealed_behind_the_noted_end_is_copied_from() -> None:
 class DecidingDirectory:
     """A directory that lets every proposal win, and notes them."""
 
+    topology = Topology(
+        region="r",
+        azs=(Az(id="a", journal="c1"),),
+        clusters=(Cluster(id="c1", az="a", bootstrap=("x:1",)),),
+        pools=(),
+    )
+
     def __init__(self) -> None:
         self.decided: dict[Scope, str] = {}
 
@@ -149,6 +157,36 @@ class DecidingDirectory:
         return dict(rows)
 
 
+class Fences:
+    """An announcer whose `sb.moves` holds entries that cannot be read."""
+
+    def __init__(self, *unreadable: Scope) -> None:
+        self._unreadable = unreadable
+
+    def doubts(self, scopes: Iterable[Scope], cluster: Cluster) -> dict[Scope, WireError]:
+        """Return the doubts."""
+        return {
+            one: WireError(f"{one} in {cluster.id}") for one in scopes if one in self._unreadable
+        }
+
+
+def test_what_the_fence_cannot_be_told_is_not_decided() -> None:
+    """A host whose entry in `sb.moves` cannot be read stays where it is; the others go on."""
+    moves = []
+    for number, host in enumerate(("h1", "h2")):
+        part = Part(
+            cls="host", id=host, epoch=1, old=Placement("a", 0), new=Placement("b", 0), fence="c1"
+        )
+        move = claim(plan_move("p", str(number), Kind.MOVE, (OLD, NEW), [part]), "x")
+        moves.append(advance(advance(move, steps.Reserved(0, 0)), steps.Precopied()))
+    directory = DecidingDirectory()
+    hands = _hands(MemorySlots(old=[], new=[]), directory, Fences(HOST))
+    outcomes = hands.perform([(move, next_action(move)) for move in moves])
+    assert isinstance(outcomes["0"], WireError)
+    assert outcomes["1"] == steps.Decided({"h2": "b:0:2:0"})
+    assert list(directory.decided) == [host_scope("h2")]
+
+
 def test_a_host_is_not_said_to_stay_in_a_slot_that_is_still_being_filled() -> None:
     """An abandoned move waits for the seal of the one before it: its entry would hide that one."""
     part = Part(
@@ -156,7 +194,7 @@ def test_a_host_is_not_said_to_stay_in_a_slot_that_is_still_being_filled() -> No
     )
     move = abandon(claim(plan_move("p", "0", Kind.MOVE, (OLD, NEW), [part]), "x"))
     slots, directory = MemorySlots(old=[_written(1)], new=[]), DecidingDirectory()
-    hands = _hands(slots, directory)
+    hands = _hands(slots, directory, Fences())
     refused = hands.perform([(move, next_action(move))])[move.id]
     assert isinstance(refused, EdgeError)
     assert refused.retryable
