@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
+from loadgen.nodes.compact import CompactNode
 from loadgen.nodes.hall import Hall, Place
 from loadgen.storm.expected import Expected
 from loadgen.storm.formulas import REVISION
@@ -32,6 +33,7 @@ from southbound.resources import ScopeClass
 from southbound.settings import DirectorySettings
 
 _OFFSET_END = -1
+_LOOK_S = 0.1
 _POLL_S = 0.5
 _BATCH = 1_000
 _CLIENT = "bench-storm"
@@ -100,15 +102,31 @@ class Restarts:
         address = address_of(ScopeClass.HOST, host, placement, topology)
         reading = _Reading(hall, topology.cluster(address.cluster), self._until_s)
         reading.catch_up()
-        for vpc, row in directory.vpcs(hall.unplaced()).items():
-            hall.place(vpc, row, high=None)
-        reading.catch_up()
-        if not hall.is_settled(node):
-            raise EdgeError(f"{host} has read everything and still waits", retryable=False)
+        while True:
+            for vpc, row in directory.vpcs(hall.unplaced()).items():
+                hall.place(vpc, row, high=None)
+            reading.catch_up()
+            if hall.is_settled(node):
+                break
+            # As an agent does, it looks again for what it has not found.
+            if time.perf_counter() > self._until_s:
+                raise EdgeError(
+                    f"{host} has read everything and waits: {_why(node)}", retryable=True
+                )
+            time.sleep(_LOOK_S)
         done_s = time.perf_counter() - self._began_s
         self._digests[i] = node.digest()
         counts = hall.counts()
         return Restart(done_s, reading.bytes, reading.records, counts.host.own + counts.vpc.own)
+
+
+def _why(node: CompactNode) -> str:
+    """Say what a node's streams wait for."""
+    return "; ".join(
+        f"{stream.scope} gathers {stream.is_gathering}, parked {len(stream.parked or ())}, "
+        f"holds {len(stream.holding or ())}, placed {getattr(stream, 'placed', True)}"
+        for stream in node.streams()
+    )
 
 
 class _Reading:
