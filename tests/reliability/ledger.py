@@ -23,7 +23,7 @@ number below is counted from them. Whoever changes the product runs
 
     make faults FAULTS_RECORD=docs/reliability/faults.json
     make soak MINUTES=30 SOAK_RECORD=docs/reliability/soak.json
-    python -m tests.simulation --record docs/reliability/simulation.json
+    python -m tests.simulation --everything --record docs/reliability/simulation.json
     python -m tests.reliability model
     python -m tests.reliability write
 """

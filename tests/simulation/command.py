@@ -21,7 +21,7 @@ from tests.simulation.run import Run, run
 from tests.simulation.shrink import Shrinker
 from tests.simulation.workload import Schedule, draw
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "400"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
 """How many schedules the tests go through."""
 BUG_SEEDS = 150
 """Within how many schedules a planted bug must be found."""
@@ -39,10 +39,10 @@ def main(arguments: Sequence[str]) -> int:
         return _one(wanted)
     record = Record(first_seed=wanted.first, seeds=wanted.seeds)
     began = time.process_time()
-    if wanted.bugs or wanted.bug:
-        _hunt([wanted.bug] if wanted.bug else list(BUGS), record)
-    else:
+    if wanted.everything or not (wanted.bugs or wanted.bug):
         _sweep(wanted.first, wanted.seeds, record)
+    if wanted.everything or wanted.bugs or wanted.bug:
+        _hunt([wanted.bug] if wanted.bug else list(BUGS), record)
     record.seconds = round(time.process_time() - began, 1)
     if wanted.record is not None:
         record.write(wanted.record)
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many")
     parser.add_argument("--bug", choices=list(BUGS), help="plant this bug")
     parser.add_argument("--bugs", action="store_true", help="hunt every planted bug")
+    parser.add_argument("--everything", action="store_true", help="the schedules, then the bugs")
     parser.add_argument("--record", type=Path, help="write what was run as JSON")
     return parser
 
