@@ -101,7 +101,8 @@ class RedisLink:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return send()
-            except redis.RedisError as error:
+            except (redis.RedisError, ValueError) as raised:
+                error = _as_redis_error(raised)
                 made = _edge_error(error, f"Redis at {self.address} ({doing})")
                 if self._lost(error) and attempt < ATTEMPTS and made.retryable:
                     continue
@@ -212,6 +213,17 @@ def _run(client: redis.Redis, script: Script, key: str, packed: bytes) -> Any:
         return _execute(client, "EVALSHA", script.digest, 1, key, packed)
     except redis.exceptions.NoScriptError:
         return _execute(client, "EVAL", script.text, 1, key, packed)
+
+
+def _as_redis_error(error: Exception) -> Exception:
+    """Return what the client library means: it looks into a buffer that a lost connection closed."""
+    import redis
+
+    if not isinstance(error, ValueError):
+        return error
+    if "closed file" not in str(error):
+        raise error
+    return redis.ConnectionError(str(error))
 
 
 def _edge_error(error: Exception, doing: str) -> EdgeError:

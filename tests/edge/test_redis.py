@@ -38,3 +38,21 @@ def test_a_script_is_known_by_its_text() -> None:
     """Another text is another script, whatever its name."""
     assert Script("a", "return 1").digest != Script("a", "return 2").digest
     assert Script("a", "return 1").digest == "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
+
+
+def test_a_connection_that_is_lost_while_it_is_read_is_an_error_that_passes() -> None:
+    """The client library then looks into its closed buffer; any other such error is a bug."""
+    link = RedisLink("redis://127.0.0.1:1/0", timeout_s=0.1, client_name="t")
+
+    def lost() -> None:
+        raise ValueError("I/O operation on closed file.")
+
+    with pytest.raises(EdgeError, match="closed file") as caught:
+        link._retried(lost, "PING")
+    assert caught.value.retryable
+    with pytest.raises(ValueError, match="strange"):
+        link._retried(lambda: _raise(ValueError("strange")), "PING")
+
+
+def _raise(error: Exception) -> None:
+    raise error
