@@ -28,6 +28,7 @@ from southbound.edge.kafka import KafkaError, KafkaException, base_config, edge_
 from southbound.edge.topics import TopicSettings, TopicSpec, topics_of
 from southbound.errors import ConfigError, EdgeError, Fault
 from southbound.partitioning.topology import Cluster, Topology
+from southbound.pieces import in_pieces
 
 Progress = Callable[[int, int], None]
 
@@ -234,16 +235,7 @@ def _asked(question: Callable[[Sequence[str]], _Answer], names: Sequence[str]) -
 
 def pieces(specs: Sequence[TopicSpec], partitions_max: int) -> Iterator[list[TopicSpec]]:
     """Cut a list of topics so that each piece has at most so many partitions, or one topic."""
-    piece: list[TopicSpec] = []
-    size = 0
-    for spec in specs:
-        if piece and size + spec.partitions > partitions_max:
-            yield piece
-            piece, size = [], 0
-        piece.append(spec)
-        size += spec.partitions
-    if piece:
-        yield piece
+    return in_pieces(specs, partitions_max, lambda spec: spec.partitions)
 
 
 def drift_of(cluster: str, specs: Sequence[TopicSpec], found: dict[str, Found]) -> list[Drift]:

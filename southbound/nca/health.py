@@ -22,7 +22,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import socket
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
@@ -214,12 +214,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer one of the three paths."""
-        try:
-            path = urlsplit(self.path).path
-        except ValueError as error:
-            self._answer(HTTPStatus.BAD_REQUEST, _TEXT, f"{error}\n".encode())
+        parts = self._parts()
+        if parts is None:
             return
-        match path:
+        match parts.path:
             case "/livez":
                 status = self.server.status()
                 self._tell(status.live, status)
@@ -247,11 +245,17 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._answer_more(body)
 
-    def _answer_more(self, body: bytes = b"") -> None:
+    def _parts(self) -> SplitResult | None:
+        """Return the parts of what is asked for; None where it has been answered that it is none."""
         try:
-            parts = urlsplit(self.path)
+            return urlsplit(self.path)
         except ValueError as error:
             self._answer(HTTPStatus.BAD_REQUEST, _TEXT, f"{error}\n".encode())
+            return None
+
+    def _answer_more(self, body: bytes = b"") -> None:
+        parts = self._parts()
+        if parts is None:
             return
         path = tuple(unquote(part) for part in parts.path.strip("/").split("/"))
         query = {

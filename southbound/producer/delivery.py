@@ -24,6 +24,7 @@ from southbound.errors import EdgeError, OutcomeUnknown
 from southbound.partitioning.placement import Address
 from southbound.partitioning.topology import Topology
 from southbound.producer.core import Parcel, Record, unsent
+from southbound.producer.loads import by_route
 from southbound.producer.outlets import Outlet, Outlets
 from southbound.settings import PublisherSettings
 from southbound.wire.envelope import Envelope, encode
@@ -265,19 +266,14 @@ def _by_route(parcels: Sequence[Parcel]) -> Iterable[Sequence[Parcel]]:
     if len(parcels) == 1:
         return [parcels]
     alone: list[Sequence[Parcel]] = []
-    shared: dict[int, list[Parcel]] = {}
+    first: list[Parcel] = []
     for parcel in parcels:
-        route = parcel.route
-        assert route is not None
-        if parcel.sent or route.fence is None:
+        assert parcel.route is not None
+        if parcel.sent or parcel.route.fence is None:
             alone.append([parcel])
-            continue
-        those = shared.get(id(route))
-        if those is None:
-            shared[id(route)] = [parcel]
         else:
-            those.append(parcel)
-    return [*shared.values(), *alone]
+            first.append(parcel)
+    return [*by_route(first), *alone]
 
 
 def _pieces(units: Iterable[Unit], records_max: int) -> Iterable[list[Unit]]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from southbound.partitioning.placement import Address
+from southbound.pieces import in_pieces
 from southbound.producer.core import Parcel
 
 
-def by_slot(parcels: Iterable[Parcel]) -> list[Parcel]:
-    """Return parts that have a route, those of one slot together and in the order given."""
+def by_route(parcels: Iterable[Parcel]) -> list[list[Parcel]]:
+    """Put together the parts that take one and the same route, in the order given."""
     together: dict[int, list[Parcel]] = {}
     for parcel in parcels:
         those = together.get(id(parcel.route))
@@ -22,23 +23,26 @@ def by_slot(parcels: Iterable[Parcel]) -> list[Parcel]:
             together[id(parcel.route)] = [parcel]
         else:
             those.append(parcel)
+    return list(together.values())
+
+
+def by_slot(parcels: Iterable[Parcel]) -> list[Parcel]:
+    """Return parts that have a route, those of one slot together and in the order given."""
     # A slot that is entered at several epochs has as many routes; sorting keeps them side by side.
-    return [parcel for those in sorted(together.values(), key=_place) for parcel in those]
+    return [parcel for those in sorted(by_route(parcels), key=_place) for parcel in those]
 
 
-def in_chunks(parcels: Iterable[Parcel], records_max: int) -> Iterator[Sequence[Parcel]]:
-    """Yield parts in their order, as many at once as hold so many records, and at least one."""
-    chunk: list[Parcel] = []
-    records = 0
-    for parcel in parcels:
-        size = len(parcel.records)
-        if chunk and records + size > records_max:
-            yield chunk
-            chunk, records = [], 0
-        chunk.append(parcel)
-        records += size
-    if chunk:
-        yield chunk
+def records_of(parcel: Parcel) -> int:
+    """Return how many records a part has."""
+    return len(parcel.records)
+
+
+def in_loads(parcels: Sequence[Parcel], records_max: int) -> Iterator[Sequence[Parcel]]:
+    """Yield parts that have a route, as many at once as hold so many records, and at least one."""
+    if sum(map(records_of, parcels)) <= records_max:
+        # Whoever sends a load orders it by slot.
+        return iter([parcels] if parcels else [])
+    return in_pieces(by_slot(parcels), records_max, records_of)
 
 
 def _place(parcels: Sequence[Parcel]) -> tuple[str, int, str]:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Self
 from southbound import failpoints
 from southbound.directory import Directory
 from southbound.errors import Closed, OutcomeUnknown, SouthboundError
+from southbound.pieces import in_pieces
 from southbound.producer.buffer import Buffer
 from southbound.producer.checks import SpecJudge, parcels_of
 from southbound.producer.core import Parcel, Standing, unsent
 from southbound.producer.delivery import Delivery, Group
 from southbound.producer.fence import Fencer
 from southbound.producer.listener import Listener, listen
-from southbound.producer.loads import by_slot, in_chunks
+from southbound.producer.loads import in_loads, records_of
 from southbound.producer.metrics import PublisherCollector, PublisherCounters
 from southbound.producer.receipts import Receipt, Receipts, settle
 from southbound.producer.resolver import Resolver
@@ -215,16 +216,16 @@ class Publisher:
         """Take in many, as much at once as there may be under way."""
         routed, rest = self._resolver.try_route(parcels)
         most = max(1, self.settings.buffer_records // 2)
-        for chunk in in_chunks(by_slot(routed) if len(routed) > most else routed, most):
-            self._take_in(chunk)
-            self._send(chunk, bulk=True)
-        for chunk in in_chunks(rest, most):
-            self._take_in(chunk)
-            self._resolver.put(chunk)
+        for load in in_loads(routed, most):
+            self._take_in(load)
+            self._send(load, bulk=True)
+        for load in in_pieces(rest, most, records_of):
+            self._take_in(load)
+            self._resolver.put(load)
 
     def _take_in(self, parcels: Sequence[Parcel]) -> None:
         """Take room for parts. Raises `BufferFull`."""
-        records = sum([len(parcel.records) for parcel in parcels])
+        records = sum(map(records_of, parcels))
         self._buffer.take(records)
         with self._counting:
             self.counters.records += records
@@ -300,7 +301,7 @@ class Publisher:
         if failpoints.armed:
             failpoints.armed.reach("publisher.receipt.before")
         settle(parcels, self._receipts_lock)
-        self._buffer.give(sum([len(parcel.records) for parcel in parcels]))
+        self._buffer.give(sum(map(records_of, parcels)))
 
     # Following what becomes of it.
 

@@ -7,11 +7,11 @@ cluster's host slots as a whole, each further one what they have gained.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator
 
 from southbound.partitioning.placement import Address
 from southbound.partitioning.topology import Topology, topic_name
+from southbound.pieces import in_pieces
 from southbound.rebalance.portbook import PortBook, PortRecord
 from southbound.rebalance.slots import Slots, taken_us
 
@@ -38,7 +38,7 @@ class Ports:
             self._books[cluster] = PortBook(lambda pool: self._leads_out(pool, cluster))
         ends = self._slots.ends(_host_slots(topology, cluster))
         grown = [address for address, end in ends.items() if end > self._next.get(address, 0)]
-        for piece in _pieces(grown, _SLOTS_AT_ONCE):
+        for piece in in_pieces(grown, _SLOTS_AT_ONCE):
             self._read(self._books[cluster], {one: ends[one] for one in piece})
         return self._books[cluster]
 
@@ -64,9 +64,3 @@ def _host_slots(topology: Topology, cluster: str) -> Iterator[Address]:
         for topic in range(pool.topics):
             for partition in range(pool.partitions):
                 yield Address(cluster, topic_name(pool.id, topic), partition)
-
-
-def _pieces(items: Sequence[Address], size: int) -> Iterable[list[Address]]:
-    rest = iter(items)
-    while piece := list(islice(rest, size)):
-        yield piece

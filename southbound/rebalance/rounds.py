@@ -19,6 +19,7 @@ from southbound.partitioning.placement import (
 )
 from southbound.partitioning.plan import PlannedMove, new_address, old_address
 from southbound.partitioning.topology import Topology
+from southbound.pieces import in_pieces
 from southbound.rebalance.ledger import Batch, Note, PlanState
 from southbound.resources import Scope, ScopeClass
 
@@ -69,18 +70,9 @@ def next_group(moves: Mapping[int, Move], together: int) -> dict[int, Move]:
     waiting = leaving or moves
     first = min(_ORDER[move.step] for move in waiting.values())
     group = {n: move for n, move in waiting.items() if _ORDER[move.step] == first}
-    return _wave(group, together) if first == _ORDER[Step.PRECOPIED] else group
-
-
-def _wave(moves: Mapping[int, Move], together: int) -> dict[int, Move]:
-    wave: dict[int, Move] = {}
-    streams = 0
-    for number, move in moves.items():
-        if wave and streams + len(move.parts) > together:
-            break
-        wave[number] = move
-        streams += len(move.parts)
-    return wave
+    if first != _ORDER[Step.PRECOPIED]:
+        return group
+    return dict(next(in_pieces(group.items(), together, lambda item: len(item[1].parts))))
 
 
 def without(batch: Batch, needed: AbstractSet[tuple[str, str]]) -> Batch:

@@ -8,7 +8,6 @@ reading finds it. Appended copies may be there twice, or in another order: whoev
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +15,7 @@ from southbound.edge.append import Appender
 from southbound.edge.tail import EndAsker, RangeReader
 from southbound.partitioning.placement import Address, Placement, address_of
 from southbound.partitioning.topology import Topology
+from southbound.pieces import in_pieces
 from southbound.rebalance.copying import History
 from southbound.rebalance.slots import record_in
 from southbound.resources import Scope
@@ -69,9 +69,8 @@ class Stream:
 
         Raises `EdgeError`: some of them may be there then.
         """
-        rest = iter(records)
         count = 0
-        while batch := list(islice(rest, _BATCH)):
+        for batch in in_pieces(records, _BATCH):
             self._appender.append(batch)
             count += len(batch)
         return count

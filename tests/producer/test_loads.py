@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from southbound.partitioning.placement import Address
+from southbound.pieces import in_pieces
 from southbound.producer.core import Parcel, Record, Route
-from southbound.producer.loads import by_slot, in_chunks
+from southbound.producer.loads import by_slot, in_loads, records_of
 from southbound.resources import Op, host_scope
 
 RECORD = Record(b"k", 1, Op.UPSERT, b"\x80")
@@ -60,7 +61,20 @@ def test_every_cluster_has_work_from_the_beginning() -> None:
 def test_chunks_hold_what_they_may(sizes: list[int], most: int) -> None:
     """A chunk holds at most so many records, unless it is a single part; nothing is left out."""
     parcels = [Parcel(host_scope("h"), "set", (RECORD,) * size, 0) for size in sizes]
-    chunks = list(in_chunks(parcels, most))
+    chunks = list(in_pieces(parcels, most, records_of))
     assert [one for chunk in chunks for one in chunk] == parcels
     for chunk in chunks:
         assert len(chunk) == 1 or sum(len(one.records) for one in chunk) <= most
+
+
+@given(st.lists(st.tuples(slots, st.integers(1, 5)), max_size=40), st.integers(1, 12))
+def test_a_load_is_cut_between_slots_where_it_can_be(
+    places: list[tuple[Slot, int]], most: int
+) -> None:
+    """However few parts there are: what they hold in records decides whether they are put in order."""
+    parcels = _parcels([place for place, _ in places])
+    for parcel, (_, size) in zip(parcels, places, strict=True):
+        parcel.records = (RECORD,) * size
+    loads = list(in_loads(parcels, most))
+    whole = sum(map(records_of, parcels)) <= most
+    assert [one for load in loads for one in load] == (parcels if whole else by_slot(parcels))
