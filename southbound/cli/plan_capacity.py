@@ -7,7 +7,7 @@ run that measured the costs in it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -73,7 +73,6 @@ def plan_capacity(
     ] = False,
 ) -> None:
     """Clusters, brokers and what they need for a fleet, and where it would break."""
-    from loadgen.capacity.demand import Aims, Ceilings, Demand
     from loadgen.capacity.planner import plan
     from loadgen.capacity.units import read_units, shipped
 
@@ -92,18 +91,14 @@ def plan_capacity(
         "partitions": partitions,
         "replicas_per_broker": replicas_per_broker,
     }
-    chosen = {name: float(value) for name, value in given.items() if value is not None}
-    chosen |= dict(_pair(text) for text in other or ())
-    _check_known(chosen, (Demand(), Aims(), Ceilings()))
-    demand, aims = _with(Demand(), chosen), _with(Aims(), chosen)
-    ceilings = _with(Ceilings(), chosen)
+    inputs = _inputs(given, other or ())
     measured = read_units(units) if units else shipped()
-    found = plan(demand, aims, ceilings, measured.costs)
+    found = plan(*inputs, measured.costs)
     session = session_of(ctx)
     if session.is_json:
-        show_json(document(found, (demand, aims, ceilings), measured))
+        show_json(document(found, inputs, measured))
     else:
-        _print(session, found, (demand, aims, ceilings), measured, explain=explain)
+        _print(session, found, inputs, measured, explain=explain)
 
 
 def document(found: Plan, inputs: tuple[Demand, Aims, Ceilings], measured: Units) -> dict[str, Any]:
@@ -119,6 +114,17 @@ def document(found: Plan, inputs: tuple[Demand, Aims, Ceilings], measured: Units
         "breaks": found.breaks._asdict() if found.breaks else None,
         "units": {"costs": dict(measured.costs), "provenance": dict(measured.provenance)},
     }
+
+
+def _inputs(
+    given: Mapping[str, float | None], other: Iterable[str]
+) -> tuple[Demand, Aims, Ceilings]:
+    from loadgen.capacity.demand import Aims, Ceilings, Demand
+
+    chosen = {name: float(value) for name, value in given.items() if value is not None}
+    chosen |= dict(_pair(text) for text in other)
+    _check_known(chosen, (Demand(), Aims(), Ceilings()))
+    return _with(Demand(), chosen), _with(Aims(), chosen), _with(Ceilings(), chosen)
 
 
 def _pair(text: str) -> tuple[str, float]:

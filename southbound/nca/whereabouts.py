@@ -82,7 +82,7 @@ class Whereabouts:
             self._take_vpc(vpc, placement, cluster, answer.now)
 
     def ask(self, now: Now) -> tuple[str, ...]:
-        """Return the wanted VPCs that have to be looked for now."""
+        """Return the wanted VPCs that must be looked for at this time."""
         cluster = self.cluster
         if cluster is None:
             return ()

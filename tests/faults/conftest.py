@@ -16,10 +16,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from southbound.local.fleet import LocalFleet
 from southbound.local.launch import start_mark
 from tests.faults.record import KEY, Cell, Record, now
 from tests.faults.servers import end_servers
-from tests.live.conftest import _RUNS, _end_fleets, fleet_factory, module_fleet_factory
+from tests.faults.stage import Stage, stage_on
+from tests.live.conftest import (
+    _RUNS,
+    FleetFactory,
+    _end_fleets,
+    fleet_factory,
+    module_fleet_factory,
+)
+from tests.live.shards_kit import small_topology
 
 __all__ = ["fleet_factory", "module_fleet_factory"]
 
@@ -73,6 +82,19 @@ def _end_all(run: Path) -> None:
 def server_dir(run_dir: Path) -> Path:
     """Return a folder for servers that a test starts itself (`tests.faults.servers`)."""
     return Path(tempfile.mkdtemp(dir=run_dir, prefix="servers-"))
+
+
+@pytest.fixture(scope="module")
+def fleet(module_fleet_factory: FleetFactory) -> LocalFleet:
+    """Two clusters in one zone."""
+    return module_fleet_factory(2, 1)
+
+
+@pytest.fixture(scope="module")
+def stage(fleet: LocalFleet) -> Iterator[Stage]:
+    """A fleet with small pools, and two publishers."""
+    with stage_on(fleet, small_topology(fleet)) as made:
+        yield made
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +28,7 @@ import msgspec
 
 from southbound.errors import EdgeError
 from southbound.failpoints import VARIABLE
+from southbound.local.fleet import LocalFleet
 from southbound.local.ports import free_ports
 from southbound.nca.appliers.file import read_tree
 from southbound.partitioning.topology import Topology
@@ -35,7 +37,7 @@ from southbound.tracker.client import TrackerClient
 from southbound.wire.keys import decode_key
 from tests.faults.child import Applied
 from tests.faults.record import Cell
-from tests.live.directory_kit import DirectoryKit, eventually
+from tests.live.directory_kit import DirectoryKit, eventually, kit_of
 from tests.live.shards_kit import Shards
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -298,3 +300,18 @@ def accepted_in(lines: Sequence[str]) -> dict[str, set[int]]:
         if match := re.fullmatch(r"(\S+) (\d+)\n", line):
             found[match[1]].add(int(match[2]))
     return found
+
+
+@contextmanager
+def stage_on(fleet: LocalFleet, topology: Topology) -> Iterator[Stage]:
+    """Set a stage on a fleet with a topology of its own; close it at the end."""
+    with (
+        kit_of(fleet, topology, 0) as kit,
+        tempfile.TemporaryDirectory(prefix="faults-") as folder,
+    ):
+        kit.directory().put_topology(topology)
+        made = Stage(kit, topology, Path(folder))
+        try:
+            yield made
+        finally:
+            made.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,36 +10,12 @@ import pytest
 
 from southbound.errors import EdgeError
 from southbound.failpoints import POINTS, STEPS
-from southbound.local.fleet import LocalFleet
 from southbound.partitioning.plan import Goal
 from southbound.resources import Changeset, Resource, ResourceKey, Scope, host_scope, vpc_scope
 from southbound.tracker.client import TrackerClient
 from tests.faults.record import Cell
 from tests.faults.stage import Child, Host, Stage, accepted_in
-from tests.live.conftest import FleetFactory
-from tests.live.directory_kit import eventually, kit_of
-from tests.live.shards_kit import small_topology
-
-
-@pytest.fixture(scope="module")
-def fleet(module_fleet_factory: FleetFactory) -> LocalFleet:
-    """Two clusters in one zone."""
-    return module_fleet_factory(2, 1)
-
-
-@pytest.fixture(scope="module")
-def stage(fleet: LocalFleet) -> Iterator[Stage]:
-    """A fleet with small pools, and two publishers."""
-    topology = small_topology(fleet)
-    with (
-        kit_of(fleet, topology, 0) as kit,
-        tempfile.TemporaryDirectory(prefix="faults-") as folder,
-    ):
-        kit.directory().put_topology(topology)
-        made = Stage(kit, topology, Path(folder))
-        yield made
-        made.close()
-
+from tests.live.directory_kit import eventually
 
 SUBSET = frozenset(
     {

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from southbound.directory.topologies import Stored, encode_stored
-from southbound.documents.topology import topology_of
-from southbound.edge.admin import apply_topics
 from southbound.failpoints import POINTS
 from southbound.janitor.tally import MENDED_JOURNAL, MENDED_MOVES, PRUNED_MOVES
 from southbound.local.fleet import LocalFleet
 from southbound.partitioning.placement import Address
-from southbound.partitioning.topology import DIRECTORY_TOPIC, MOVES_TOPIC, Pool
+from southbound.partitioning.topology import DIRECTORY_TOPIC, MOVES_TOPIC
 from southbound.resources import Op, Scope
 from southbound.wire.control import JournalEntry, MoveEntry, decode_journal, encode_control
 from southbound.wire.keys import scope_text
 from tests.faults.child import JanitorOrder
 from tests.faults.record import Cell
 from tests.faults.stage import Child
-from tests.live.conftest import FleetFactory
-from tests.live.directory_kit import DirectoryKit, kit_of
+from tests.live.directory_kit import DirectoryKit, kit_on, own_pools
 from tests.live.test_janitor import World, named, value
 
 _DAY_S = 86_400.0
@@ -33,32 +28,9 @@ _NAMES = [name for name in POINTS if name.startswith("janitor.")]
 
 
 @pytest.fixture(scope="module")
-def fleet(module_fleet_factory: FleetFactory) -> LocalFleet:
-    """Two clusters in one zone."""
-    return module_fleet_factory(2, 1)
-
-
-@pytest.fixture(scope="module")
 def kit(fleet: LocalFleet) -> Iterator[DirectoryKit]:
     """A Redis, and pools of this file's own."""
-    mark = uuid.uuid4().hex[:8]
-    base = topology_of(fleet.topology_document())
-    pools = tuple(
-        Pool(
-            id=f"jan-{mark}-{cluster.id}-{name}",
-            cluster=cluster.id,
-            cls="vpc" if name == "vpc" else "host",
-            topics=1,
-            partitions=2,
-            max_per_slot=1_000,
-        )
-        for cluster in base.clusters
-        for name in ("host", "vpc")
-    )
-    topology = msgspec.structs.replace(base, pools=pools, public=(), version=1)
-    apply_topics(topology)
-    with kit_of(fleet, topology, 0) as made:
-        made.directory()._index.store_topology(0, 1, encode_stored(Stored(topology)))
+    with kit_on(fleet, own_pools(fleet, ("host", "vpc"), 2), 0) as made:
         yield made
 
 

@@ -17,7 +17,6 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from southbound.edge.kafka import new_producer
-from southbound.local.fleet import LocalFleet
 from southbound.nca import service as agent_service
 from southbound.nca.events import Now
 from southbound.nca.plan import Plan
@@ -29,34 +28,13 @@ from southbound.wire.envelope import EMPTY_SPEC, Envelope, encode
 from southbound.wire.keys import encode_key
 from tests.faults.record import Cell
 from tests.faults.stage import HOLDS, ROOT, Child, Host, Stage
-from tests.live.conftest import FleetFactory
-from tests.live.directory_kit import eventually, kit_of
-from tests.live.shards_kit import Node, small_topology
+from tests.live.directory_kit import eventually
+from tests.live.shards_kit import Node
 
 EARLIER = "966ce90"
 """An earlier state of this repository, whose agents and publishers must get on with today's."""
 
 _YEAR_S = 365.25 * 86_400.0
-
-
-@pytest.fixture(scope="module")
-def fleet(module_fleet_factory: FleetFactory) -> LocalFleet:
-    """Two clusters in one zone."""
-    return module_fleet_factory(2, 1)
-
-
-@pytest.fixture(scope="module")
-def stage(fleet: LocalFleet) -> Iterator[Stage]:
-    """A fleet with small pools, and two publishers."""
-    topology = small_topology(fleet)
-    with (
-        kit_of(fleet, topology, 0) as kit,
-        tempfile.TemporaryDirectory(prefix="faults-") as folder,
-    ):
-        kit.directory().put_topology(topology)
-        made = Stage(kit, topology, Path(folder))
-        yield made
-        made.close()
 
 
 # Disks.

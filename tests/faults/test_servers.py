@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,16 +20,10 @@ from southbound.partitioning.topology import Az, Pool, Topology
 from southbound.resources import Changeset, Resource, host_scope
 from tests.faults.record import Cell
 from tests.faults.servers import Trio, redis_of, start_redis
-from tests.faults.stage import HOLDS, Stage
+from tests.faults.stage import HOLDS, Stage, stage_on
 from tests.live.conftest import FleetFactory
 from tests.live.directory_kit import eventually, kit_of
 from tests.live.shards_kit import Shards, small_topology
-
-
-@pytest.fixture(scope="module")
-def fleet(module_fleet_factory: FleetFactory) -> LocalFleet:
-    """Two clusters in one zone."""
-    return module_fleet_factory(2, 1)
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +35,8 @@ def topology(fleet: LocalFleet) -> Topology:
 @pytest.fixture
 def stage(fleet: LocalFleet, topology: Topology) -> Iterator[Stage]:
     """Publishers of a test's own: what a fault does to them stays with it."""
-    with (
-        kit_of(fleet, topology, 0) as kit,
-        tempfile.TemporaryDirectory(prefix="faults-") as folder,
-    ):
-        kit.directory().put_topology(topology)
-        made = Stage(kit, topology, Path(folder))
+    with stage_on(fleet, topology) as made:
         yield made
-        made.close()
 
 
 @pytest.mark.parametrize(

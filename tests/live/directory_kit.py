@@ -7,19 +7,22 @@ it forward from whatever the tests before have written to the journals.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import redis
 
 from southbound.directory import Directory
 from southbound.directory.keys import PREFIX, bucket_of, parts_of
+from southbound.directory.topologies import Stored, encode_stored
 from southbound.documents.topology import topology_of
 from southbound.edge.admin import apply_topics
 from southbound.edge.topics import TopicSettings
 from southbound.local.fleet import LocalFleet
-from southbound.partitioning.topology import Topology
+from southbound.partitioning.topology import Pool, Topology
 from southbound.settings import DirectorySettings
 
 JOURNAL_SETTINGS = TopicSettings(
@@ -126,3 +129,34 @@ def kit_of(
         yield kit
     finally:
         kit.close()
+
+
+def own_pools(fleet: LocalFleet, names: Sequence[str], partitions: int) -> Topology:
+    """Return a fleet's topology with one new pool for each name in each cluster; "vpc" holds VPCs.
+
+    Their topics are not made yet.
+    """
+    mark = uuid.uuid4().hex[:8]
+    base = topology_of(fleet.topology_document())
+    pools = tuple(
+        Pool(
+            id=f"own-{mark}-{cluster.id}-{name}",
+            cluster=cluster.id,
+            cls="vpc" if name == "vpc" else "host",
+            topics=1,
+            partitions=partitions,
+            max_per_slot=1_000,
+        )
+        for cluster in base.clusters
+        for name in names
+    )
+    return msgspec.structs.replace(base, pools=pools, public=(), version=1)
+
+
+@contextmanager
+def kit_on(fleet: LocalFleet, topology: Topology, database: int) -> Iterator[DirectoryKit]:
+    """Make a topology's topics and put it into Redis alone: all tests share the journals."""
+    apply_topics(topology)
+    with kit_of(fleet, topology, database) as made:
+        made.directory()._index.store_topology(0, 1, encode_stored(Stored(topology)))
+        yield made

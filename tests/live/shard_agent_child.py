@@ -5,17 +5,16 @@ Every plan that it applies is appended to LOG as one line: the changes, and the 
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from southbound.nca.plan import Change, Plan
 from southbound.nca.service import Agent
-from southbound.resources import ResourceKey, Scope
+from southbound.resources import Scope
 from southbound.settings import AgentSettings
+from tests.live.log_applier import LogApplier
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -32,26 +31,8 @@ def read_plans(log: Path) -> list[Plan]:
     return [Plan(line.changes, line.complete) for line in found]
 
 
-class LogApplier:
-    """Writes each plan down, in one system call."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._descriptor = -1
-
-    def open(self) -> None:
-        """Open the log."""
-        self._descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-
-    def apply(self, plan: Plan) -> Mapping[ResourceKey, str]:
-        """Append the plan."""
-        line = msgspec.json.encode(Line(plan.changes, plan.complete))
-        os.write(self._descriptor, line + b"\n")
-        return {}
-
-    def close(self) -> None:
-        """Close the log."""
-        os.close(self._descriptor)
+def _encode(plan: Plan) -> bytes:
+    return msgspec.json.encode(Line(plan.changes, plan.complete))
 
 
 def main(host: str, state_dir: str, redis_url: str, log: str) -> None:
@@ -59,7 +40,7 @@ def main(host: str, state_dir: str, redis_url: str, log: str) -> None:
     Agent(
         host=host,
         state_dir=Path(state_dir),
-        applier=LogApplier(Path(log)),
+        applier=LogApplier(Path(log), _encode),
         redis_url=redis_url,
         settings=AgentSettings(fetch_wait_ms=1_000, interest_grace_s=5.0),
     ).run()

@@ -27,9 +27,6 @@ from southbound.directory import Directory
 from southbound.directory.keys import PREFIX
 from southbound.directory.moves import MovesTail
 from southbound.directory.rollcall import RollCall
-from southbound.directory.topologies import Stored, encode_stored
-from southbound.documents.topology import topology_of
-from southbound.edge.admin import apply_topics
 from southbound.edge.append import Appender
 from southbound.edge.redis import RedisLink
 from southbound.edge.slots import Outgoing, SlotWriter
@@ -48,7 +45,6 @@ from southbound.partitioning.plan import Goal
 from southbound.partitioning.topology import (
     DIRECTORY_TOPIC,
     MOVES_TOPIC,
-    Pool,
     PublicKind,
     Topology,
     public_topic_name,
@@ -76,7 +72,7 @@ from southbound.wire.control import (
 )
 from southbound.wire.envelope import EMPTY_SPEC, FLAG_COPIED, Envelope, decode, encode
 from southbound.wire.keys import encode_key, handover_key, scope_prefix, scope_text, seal_key
-from tests.live.directory_kit import DirectoryKit, eventually, kit_of
+from tests.live.directory_kit import DirectoryKit, eventually, kit_on, own_pools
 from tests.live.shards_kit import Shards
 
 Unique = Callable[[str], str]
@@ -200,26 +196,9 @@ def value(revision: int, op: Op = Op.UPSERT, *, copied_at: int = 0, age_s: float
 @pytest.fixture(scope="module")
 def kit(fleet: LocalFleet) -> Iterator[DirectoryKit]:
     """A Redis database and pools of this file's own."""
-    mark = uuid.uuid4().hex[:8]
-    base = topology_of(fleet.topology_document())
-    pools = tuple(
-        Pool(
-            id=f"jan-{mark}-{cluster.id}-{name}",
-            cluster=cluster.id,
-            cls="vpc" if name == "vpc" else "host",
-            topics=1,
-            partitions=3,
-            max_per_slot=1_000,
-        )
-        for cluster in base.clusters
-        for name in ("host", "other", "vpc")
-    )
-    public = (PublicKind(kind=f"elb{mark}", cluster="c1", partitions=1),)
-    topology = msgspec.structs.replace(base, pools=pools, public=public, version=1)
-    apply_topics(topology)
-    with kit_of(fleet, topology, _DATABASE) as made:
-        # Agents and the command line find it in Redis; the journals, which all tests share, do not.
-        made.directory()._index.store_topology(0, 1, encode_stored(Stored(topology)))
+    public = (PublicKind(kind=f"elb{uuid.uuid4().hex[:8]}", cluster="c1", partitions=1),)
+    topology = own_pools(fleet, ("host", "other", "vpc"), 3)
+    with kit_on(fleet, msgspec.structs.replace(topology, public=public), _DATABASE) as made:
         yield made
 
 

@@ -1,6 +1,6 @@
 """Looking at a cluster's `sb.moves`.
 
-The rule: what counts is what stands there up to an end asked for now; what it says is judged by
+The rule: what counts is what stands there up to an end asked for at that moment; what it says is judged by
 `southbound.directory.moves`.
 """
 
@@ -51,7 +51,7 @@ class Fence:
         self.tail = MovesTail(TOPOLOGY.cluster(cluster), client_id=who)
 
     def look(self) -> Steps[None]:
-        """Read up to an end asked for now. Raises `Silence`."""
+        """Read up to an end asked for at that moment. Raises `Silence`."""
         end = yield from self._world.network.end(self._who, self._address)
         partition = self._world.clusters[self._address.cluster].at(self._address)
         found = yield from self._world.network.call(

@@ -15,9 +15,8 @@ import msgspec
 
 from southbound.local.fleet import LocalFleet
 from tests.faults.record import now
-from tests.faults.stage import ROOT, Stage
+from tests.faults.stage import ROOT, stage_on
 from tests.live.conftest import SETTINGS
-from tests.live.directory_kit import kit_of
 from tests.live.shards_kit import small_topology
 from tests.soak.run import Soak, SoakRecord
 
@@ -44,14 +43,8 @@ def _soak(folder: Path, minutes: float, seed: int) -> SoakRecord:
     fleet = LocalFleet(folder / "fleet", SETTINGS)
     fleet.up(2, 1)
     try:
-        topology = small_topology(fleet)
-        with kit_of(fleet, topology, 0) as kit:
-            kit.directory().put_topology(topology)
-            stage = Stage(kit, topology, folder)
-            try:
-                return Soak(stage, fleet, folder, seed).run(minutes)
-            finally:
-                stage.close()
+        with stage_on(fleet, small_topology(fleet)) as stage:
+            return Soak(stage, fleet, folder, seed).run(minutes)
     finally:
         fleet.down(wipe=True)
 
