@@ -8,6 +8,10 @@ keeps what it has.
 What is loaded is what was committed, whatever the disk did to it meanwhile: SQLite looks after its
 pages, and each row carries a sum of its own, since one bit of a revision or a position would pass for
 another one, and changes would be dropped or passed by for ever.
+
+A loss of power may take the latest transactions, whose records are then read again. One that forgets a
+resource is written through: the node gives the resource up after it, and who fell back behind it would
+take that for applied still (docs/decisions/0071).
 """
 
 from __future__ import annotations
@@ -76,6 +80,7 @@ MIGRATIONS: tuple[str, ...] = (
 
 _ERROR = sqlite3.SQLITE_ERROR
 _PROGRESS_STEP_US = 60_000_000
+_WAITS = frozenset({"FULL", "EXTRA"})
 
 Row = tuple[object, ...]
 
@@ -151,7 +156,7 @@ class Store:
         """
         connection = self._connection
         assert connection is not None, "the store is not open"
-        with _disk_errors("writing", self.path):
+        with _disk_errors("writing", self.path), self._durability(connection, transaction):
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 self._write(connection, transaction)
@@ -243,6 +248,20 @@ class Store:
             )
 
     # Writing.
+
+    @contextlib.contextmanager
+    def _durability(
+        self, connection: sqlite3.Connection, transaction: Transaction
+    ) -> Iterator[None]:
+        """Let SQLite wait for the disk, at its COMMIT, where the transaction forgets a resource."""
+        if None not in transaction.entries.values() or self._synchronous in _WAITS:
+            yield
+            return
+        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            yield
+        finally:
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     def _write(self, connection: sqlite3.Connection, transaction: Transaction) -> None:
         if transaction.entries:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from southbound import failpoints
 from southbound.errors import ConfigError, EdgeError
 from southbound.nca import store as store_module
 from southbound.nca.state import (
@@ -348,3 +349,32 @@ def test_a_schema_that_is_no_text_is_a_broken_file(tmp_path: Path) -> None:
     file.write_bytes(data.replace(b"CREATE TABLE facts", b"CREATE \xd4ABLE facts"))
     with pytest.raises(BrokenStore, match="facts"):
         Store(tmp_path, "h").open()
+
+
+@pytest.mark.parametrize(
+    ("entry", "level"), [(ENTRY, 1), (None, 2)], ids=["remembering", "forgetting"]
+)
+def test_what_forgets_a_resource_is_written_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Entry | None, level: int
+) -> None:
+    """A loss of power may not bring back, as applied, what the node has given up since."""
+    store = opened(tmp_path)
+    store.commit(Transaction(entries={KEY: ENTRY}))
+    found: list[int] = []
+
+    def asked() -> int:
+        assert store._connection is not None
+        return int(store._connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    class Probe:
+        def reach(self, name: str) -> None:
+            if name == "agent.store.before":
+                found.append(asked())
+
+    monkeypatch.setattr(failpoints, "armed", Probe())
+    store.commit(Transaction(entries={KEY: entry}))
+    assert found == [level]
+    assert asked() == 1
+    monkeypatch.undo()
+    store.close()
+    assert reloaded(tmp_path).entries.get(KEY) == entry

@@ -2,7 +2,7 @@
 
 The rule: what was committed survives the process, but of the latest transactions only those written
 through survive a loss of power: it takes a suffix, never one out of the middle. What forgets a
-resource is taken as written through: README.md says why.
+resource is written through, as the real store does.
 """
 
 from __future__ import annotations
