@@ -16,9 +16,13 @@ FAULTS_RECORD ?= var/reliability/faults.json
 SOAK_RECORD ?= var/reliability/soak.json
 MINUTES ?= 30
 SEED ?= 1
+# How many malformed records an agent gets, and where to write down what became of them.
+MALFORMED ?= 1000000
+HOSTILE_RECORD ?= var/reliability/hostile.json
+FUZZ_RECORD ?= var/reliability/fuzz.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka demo test test-fast faults soak fuzz lint format lock clean
+.PHONY: help setup kafka demo test test-fast faults soak hostile fuzz lint format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,10 +57,14 @@ faults: kafka ## the fault matrix: every failpoint, and servers, links, disks an
 soak: kafka ## load, moves and faults in rotation for MINUTES; fails when something grows
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) --record $(SOAK_RECORD)
 
+hostile: kafka ## MALFORMED records in one host's slot: the agent applies every good one among them
+	@$(BIN)/python -m pytest tests/live/test_hostile.py -k every_good_record --malformed $(MALFORMED) \
+		--hostile-record $(HOSTILE_RECORD) --timeout 3600 --session-timeout 3600 $(PYTEST_ARGS)
+
 fuzz: setup ## fuzz every reader of bytes, guided by coverage: make fuzz SECONDS=600
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[fuzz]'
-	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --record $(FUZZ_RECORD)
 
 reliability: setup ## make docs/reliability.md from the records of runs
 	@$(BIN)/python -m tests.reliability write

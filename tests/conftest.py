@@ -26,9 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--faults", action="store_true", help="run the whole fault matrix")
     group.addoption("--faults-record", metavar="FILE", help="write the cells' verdicts as JSON")
-    parser.getgroup("hostile").addoption(
+    group = parser.getgroup("hostile")
+    group.addoption(
         "--malformed", type=int, default=20_000, metavar="N", help="how many malformed records"
     )
+    group.addoption("--hostile-record", metavar="FILE", help="write what an agent took as JSON")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ do. A cell that broke is recorded as broken.
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 
 from southbound.local.fleet import LocalFleet
 from southbound.local.launch import start_mark
-from tests.faults.record import KEY, Cell, Record, now
+from tests.faults.record import KEY, Cell, Record, commit, now
 from tests.faults.servers import end_servers
 from tests.faults.stage import Stage, stage_on
 from tests.live.conftest import (
@@ -127,7 +126,7 @@ class Recorder:
             if key == KEY:
                 cell = msgspec.convert(found, Cell)
                 cell.verdict = "broken" if report.nodeid in self._broken else "held"
-                cell.at, cell.commit = self._at, _commit()
+                cell.at, cell.commit = self._at, commit()
                 self._cells.append(cell)
 
     def pytest_sessionfinish(self) -> None:
@@ -135,14 +134,3 @@ class Recorder:
         record = Record.read(self._file)
         record.add(self._cells)
         record.write(self._file)
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"],
-        cwd=_HERE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip()

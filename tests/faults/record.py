@@ -6,6 +6,7 @@ comes from here and from nowhere else.
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -89,3 +90,15 @@ class Record(msgspec.Struct, kw_only=True):
 def now() -> str:
     """Return the present time, in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def commit() -> str:
+    """Return the commit that is tested, shortened; empty where there is no repository."""
+    done = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()

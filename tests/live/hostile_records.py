@@ -9,9 +9,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+
+from tests.faults.record import commit, now
 
 _FIELDS = (3, 0, 1, "c", 0, 1, 5, 0, b"\x80")
 _DEEP = b"\x91" * 1_500 + b"\xc0"
@@ -67,3 +70,30 @@ def kind_of(key: bytes, value: bytes, why: str) -> str:
             assert re.search(said, why), (kind, why)
             return kind
     raise AssertionError(f"nobody made {key!r} {value[:80]!r}")
+
+
+class HostileRecord(msgspec.Struct, kw_only=True):
+    """What one agent took: malformed records by kind, and good ones among them.
+
+    `snapshot_s`: from its start until it had applied the first half of them, with nothing else at
+    work; `live_s`: from the first record of the second half being written until it had applied that,
+    with the writer on the same machine. `peak_mib`: of its process, resident, at the most.
+    """
+
+    kind: str = "hostile"
+    at: str = msgspec.field(default_factory=now)
+    commit: str = msgspec.field(default_factory=commit)
+    malformed: int
+    good: int
+    kinds: dict[str, int]
+    snapshot_s: float
+    live_s: float
+    peak_mib: float
+    peak_mib_max: float
+    store_mib: float
+    rows_kept: int
+
+    def write(self, file: Path) -> None:
+        """Write it, readably."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")

@@ -1,9 +1,9 @@
 """Malformed records among good ones, in every topic that something reads.
 
 The rule: a record that cannot be read is put aside and counted, and what follows it goes on. How many
-there are in a host's slot says `--malformed N`; for a million:
+there are in a host's slot says `--malformed N`; for a million, written down by `--hostile-record FILE`:
 
-    pytest tests/live/test_hostile.py --malformed 1000000 --timeout 3600 -o session_timeout=3600
+    make hostile MALFORMED=1000000 HOSTILE_RECORD=docs/reliability/hostile.json
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -65,7 +66,7 @@ from southbound.wire.reports import Outcome, Report, ReportEntry, encode_report
 from tests.live.agent_kit import Kit, eventually
 from tests.live.conftest import FleetFactory
 from tests.live.directory_kit import DirectoryKit, kit_of, prepared_topology
-from tests.live.hostile_records import KINDS, Malformed, kind_of, malformed
+from tests.live.hostile_records import KINDS, HostileRecord, Malformed, kind_of, malformed
 from tests.nca.records import of_host, value_of
 
 _log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ _log = logging.getLogger(__name__)
 _GOOD = 500
 _FLUSH = 20_000
 _MEMORY_MIB_MAX = 250
+_STORE_MIB_MAX = 32
 _HOSTS = 3
 
 GARBAGE = (b"", b"\x02", b"\x01\xdd\xff\xff\xff\xff", b"\xff" * 50, b"[" * 2_000, b"null")
@@ -87,19 +89,23 @@ def _peak_mib(process: subprocess.Popen[bytes]) -> float:
     return int(kib) / 1024
 
 
-def _write(kit: Kit, host: str, bad: Iterator[Malformed], share: int, first: int) -> None:
-    """Write good records, so many malformed ones behind each."""
+def _write(kit: Kit, host: str, bad: Iterator[Malformed], share: int, first: int) -> Counter[str]:
+    """Write good records, so many malformed ones before each; return how many of each kind.
+
+    The last is a good one: once that is applied, everything before it has been judged.
+    """
     (where,) = kit.addresses(host_scope(host))
-    written = 0
+    written: Counter[str] = Counter()
     for number in range(first, first + _GOOD // 2):
-        put = of_host(host, "meter", f"m{number}", 1, number=number)
-        kit.write(where, encode_key(put.key), value_of(put, f"c-{number}"))
         for one in itertools.islice(bad, share):
             kit.write(where, one.key, one.value)
-            written += 1
-            if written % _FLUSH == 0:
+            written[one.kind] += 1
+            if written.total() % _FLUSH == 0:
                 kit.flush()
+        put = of_host(host, "meter", f"m{number}", 1, number=number)
+        kit.write(where, encode_key(put.key), value_of(put, f"c-{number}"))
     kit.flush()
+    return written
 
 
 def _applied(log: Path) -> set[str]:
@@ -107,6 +113,14 @@ def _applied(log: Path) -> set[str]:
         return set()
     lines = log.read_bytes().splitlines()
     return {key.split("\x1f")[-1] for line in lines for key, *_ in msgspec.json.decode(line)}
+
+
+def _wait_for_good(log: Path, count: int, within_s: float) -> None:
+    """Wait until the first good records are applied, so many."""
+    wanted = {f"m{number}" for number in range(count)}
+    eventually(
+        lambda: _applied(log) == wanted, within_s=within_s, saying=lambda: len(_applied(log))
+    )
 
 
 def test_an_agent_applies_every_good_record_among_malformed_ones(
@@ -122,35 +136,52 @@ def test_an_agent_applies_every_good_record_among_malformed_ones(
     directory, log, state = tmp_path / "directory", tmp_path / "log", tmp_path / "state"
     kit.save(directory)
     bad = malformed(scope_prefix(host_scope(host)), count)
-    share = count // _GOOD
-    _write(kit, host, bad, share, 0)
+    share, within_s = count // _GOOD, 60 + count / 500
+    written = _write(kit, host, bad, share, 0)
     words = [sys.executable, "-m", "tests.live.agent_child", host, state, directory, log]
+    began_s = time.monotonic()
     with subprocess.Popen(list(map(str, words)), stderr=subprocess.DEVNULL) as process:
         try:
-            _write(kit, host, bad, share, _GOOD // 2)
-            wanted = {f"m{number}" for number in range(_GOOD)}
-            eventually(
-                lambda: _applied(log) == wanted,
-                within_s=60 + count / 500,
-                saying=lambda: len(_applied(log)),
-            )
+            _wait_for_good(log, _GOOD // 2, within_s)
+            snapshot_s = time.monotonic() - began_s
+            began_s = time.monotonic()
+            written += _write(kit, host, bad, share, _GOOD // 2)
+            _wait_for_good(log, _GOOD, within_s)
+            live_s = time.monotonic() - began_s
             peak_mib = _peak_mib(process)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+    record = HostileRecord(
+        malformed=written.total(),
+        good=_GOOD,
+        kinds=dict(written),
+        snapshot_s=round(snapshot_s, 2),
+        live_s=round(live_s, 2),
+        peak_mib=round(peak_mib, 1),
+        peak_mib_max=_MEMORY_MIB_MAX,
+        store_mib=round((state / FILE).stat().st_size / (1 << 20), 1),
+        rows_kept=_judged_rows(state, host, written.total()),
+    )
     assert peak_mib < _MEMORY_MIB_MAX
-    put = share * _GOOD
+    assert record.store_mib < _STORE_MIB_MAX
+    if file := pytestconfig.getoption("--hostile-record"):
+        record.write(Path(file))
+    _log.info("%s", record)
+
+
+def _judged_rows(state: Path, host: str, put: int) -> int:
+    """Return how many malformed records are kept, each for its own reason; all of them were counted."""
     assert _quarantined(state) == put
     store = Store(state, host)
     store.open()
     rows = store.quarantined()
     store.close()
     assert len(rows) == min(put, 1_000)
-    assert (state / FILE).stat().st_size < 32 << 20
     told = Counter(kind_of(row.key, row.value, row.why) for row in rows)
     assert told.keys() == KINDS.keys()
     assert max(told.values()) - min(told.values()) <= 1
-    _log.info("%d malformed: %.0f MiB at the most, %s", put, peak_mib, dict(told))
+    return len(rows)
 
 
 def _quarantined(state: Path) -> int:

@@ -6,7 +6,6 @@ It ends with 1 when anything was wrong, a slope included.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from southbound.local.fleet import LocalFleet
-from tests.faults.record import now
-from tests.faults.stage import ROOT, stage_on
+from tests.faults.record import commit, now
+from tests.faults.stage import stage_on
 from tests.live.conftest import SETTINGS
 from tests.live.shards_kit import small_topology
 from tests.soak.run import Soak, SoakRecord
@@ -31,7 +30,7 @@ def main() -> int:
     at = now()
     with tempfile.TemporaryDirectory(prefix="southbound-soak-") as folder:
         record = _soak(Path(folder), given.minutes, given.seed)
-    record.at, record.commit = at, _commit()
+    record.at, record.commit = at, commit()
     if given.record is not None:
         given.record.parent.mkdir(parents=True, exist_ok=True)
         given.record.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
@@ -62,14 +61,6 @@ def _tell(record: SoakRecord) -> None:
         *(f"WRONG: {words}" for words in record.anomalies),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":
