@@ -7,12 +7,13 @@ never behind what it asks to be written, so a step that cannot be written is sim
 Where the pieces are: whose a record is and how far a stream has been read, `positions`; taking
 records apart, `reading`; gathering a state from a stream's start, `snapshot`; keeping changesets
 whole, `changesets`; which revision wins and what waits for what, `desired`; where streams begin and
-end, `whereabouts`; what is owed, `books`; what is written, `draft`.
+end, `whereabouts`; what the applier is to be rid of, `sweeps`; what is owed, `books`; what is written,
+`draft`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from southbound.nca import events as ev
 from southbound.nca.books import Books
@@ -28,6 +29,7 @@ from southbound.nca.reading import Reading
 from southbound.nca.retries import Retries
 from southbound.nca.snapshot import Reason
 from southbound.nca.state import Entry, State, Status, StreamState
+from southbound.nca.sweeps import Sweeps
 from southbound.nca.whereabouts import Whereabouts
 from southbound.resources import PORT, Op, ResourceKey, Scope, ScopeClass, host_scope, vpc_of_port
 from southbound.settings import AgentSettings
@@ -60,6 +62,7 @@ class AgentCore:
         self._inventories = Inventories(host, settings)
         self._kafka_ids = dict(state.kafka_ids)
         self._progress_us = state.progress_us
+        self._sweeps = Sweeps(settings.retry_first_s, settings.retry_max_s, alone=state.alone)
         self._applying: Plan | None = None
         self._asking = False
         self._load(state)
@@ -85,6 +88,7 @@ class AgentCore:
         times = (
             self._reading.holding.deadline_s(),
             self._retries.deadline_s(),
+            self._sweeps.deadline_s(),
             self._where.deadline_s(),
             self._books.deadline_s(),
             self._draft.deadline_s(),
@@ -213,6 +217,7 @@ class AgentCore:
     def _tick(self, now: ev.Now) -> None:
         self._reading.release_overdue(now)
         self._where.tick(now)
+        self._sweeps.tick(now.s)
         due = self._retries.due(now.s)
         self._counters.apply_retries += len(due)
         self._desired.try_again(due)
@@ -225,14 +230,21 @@ class AgentCore:
         told = self._books.answer(self._desired.answer)
         lines = [line for key in turned if (line := self._desired.standing(key)) is not None]
         self._books.owe([line for line in lines if line.key not in told])
-        for scope in plan.complete:
+        self._take_sweeps(plan, answer)
+        for sent_us in self._reading.sent_us:
+            self._counters.lag.observe((answer.now.us - sent_us) / 1e6)
+        self._reading.sent_us.clear()
+
+    def _take_sweeps(self, plan: Plan, answer: ev.Applied) -> None:
+        refused = bool(plan.changes) and len(answer.failures) >= len(plan.changes)
+        is_done = not answer.raised and not refused
+        for scope in self._sweeps.answered(plan, is_done=is_done, now_s=answer.now.s):
             stream = self._positions.get(scope)
             if stream is not None:
                 stream.swept = True
                 self._draft.stream(scope)
-        for sent_us in self._reading.sent_us:
-            self._counters.lag.observe((answer.now.us - sent_us) / 1e6)
-        self._reading.sent_us.clear()
+        if plan.only is not None and self._sweeps.alone:
+            self._draft.alone()
 
     # What follows from any event.
 
@@ -300,12 +312,32 @@ class AgentCore:
             if not stream.swept
             and stream.snapshot is None
             and self._desired.parked_in(stream.scope) == 0
+            and self._sweeps.may_tell(stream.scope)
         ]
+        only = self._only(unswept)
         if not unswept:
-            return Plan(changes) if changes else None
+            return Plan(changes, only=only) if changes or only is not None else None
         by_key = {change.key: change for scope in unswept for change in self._desired.whole(scope)}
         by_key.update((change.key, change) for change in changes)
-        return Plan(ordered(by_key.values()), tuple(unswept))
+        return Plan(ordered(by_key.values()), tuple(unswept), only)
+
+    def _only(self, unswept: Collection[Scope]) -> tuple[Scope, ...] | None:
+        """Return the scopes beside which nothing is to be left of an earlier life of this node.
+
+        None while the applier knows them, or while one that is wanted is not there as a whole.
+        """
+        host = self._where.host_stream
+        if host is not None and host.snapshot is not None:
+            # Read anew: a loss of power may have taken what this state knew of another VPC.
+            self._sweeps.alone = False
+            return None
+        if self._sweeps.alone or not self._sweeps.may_tell(None):
+            return None
+        if len(self._reading.holding) or not self._where.follows_all():
+            return None
+        if not all(stream.swept or stream.scope in unswept for stream in self._positions):
+            return None
+        return tuple(stream.scope for stream in self._positions)
 
     def _look(self, now: ev.Now) -> list[Effect]:
         """Ask the directory for what is wanted and not known where to read."""

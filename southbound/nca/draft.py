@@ -62,6 +62,11 @@ class Draft:
         self._next.quarantined.append(quarantined)
         self._urgent = True
 
+    def alone(self) -> None:
+        """Write that the applier knows which scopes there are."""
+        self._next.alone = True
+        self._touched = True
+
     def touch(self) -> None:
         """Write at least that there was progress."""
         self._touched = True

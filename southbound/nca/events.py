@@ -92,7 +92,10 @@ class Located(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """The plan of the last `Apply` effect is done; `failures` holds a reason for each that failed."""
+    """The plan of the last `Apply` effect is done; `failures` holds a reason for each that failed.
+
+    `raised`: the applier ended with an error that no resource is to blame for.
+    """
 
     now: Now
     failures: Mapping[ResourceKey, str]
@@ -100,6 +103,7 @@ class Applied(msgspec.Struct, frozen=True):
 
 class Settled(msgspec.Struct, frozen=True):
     """Kafka has acknowledged what was owed under these numbers, or (`lost`) has not."""
+    raised: bool = False
 
     now: Now
     seqs: tuple[int, ...]

@@ -31,11 +31,14 @@ class Plan(msgspec.Struct, frozen=True):
     """Changes to be applied in this order, as one step per scope as far as the applier can.
 
     `complete` names scopes for which the plan is the whole truth (a snapshot): whatever else the
-    applier still holds of them from an earlier life is to be removed.
+    applier still holds of them from an earlier life is to be removed. `only`, unless it is None,
+    names the scopes that the node has anything of: what the applier holds of any other is to be
+    removed as well.
     """
 
     changes: tuple[Change, ...]
     complete: tuple[Scope, ...] = ()
+    only: tuple[Scope, ...] | None = None
 
 
 def ordered(changes: Iterable[Change]) -> tuple[Change, ...]:

@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,6 @@ from southbound.nca.state import State
 from southbound.nca.store import BrokenStore, Store
 from southbound.nca.streams import Streams
 from southbound.partitioning.topology import Cluster, Topology
-from southbound.resources import ResourceKey
 from southbound.settings import AgentSettings, DirectorySettings
 from southbound.wire.keys import check_id
 from southbound.wire.reports import Presence, Report, encode_presence, encode_report, interest_key
@@ -435,20 +434,20 @@ class Agent:
         name = "snapshot" if plan.complete else "apply"
         if failpoints.armed:
             failpoints.armed.reach(f"agent.{name}.before")
-        applied = ev.Applied(*self._apply(plan))
+        applied = self._apply(plan)
         if failpoints.armed:
             failpoints.armed.reach(f"agent.{name}.after")
         return applied
 
-    def _apply(self, plan: Plan) -> tuple[ev.Now, Mapping[ResourceKey, str]]:
+    def _apply(self, plan: Plan) -> ev.Applied:
         try:
             failures = self._applier.apply(plan)
         except Exception as error:  # noqa: BLE001  # an applier is the operator's code: whatever it raises is a failure of this plan, and blocks nothing else
             self._note("applier", str(error))
             failures = {change.key: f"{type(error).__name__}: {error}" for change in plan.changes}
-        else:
-            self._troubles.pop("applier", None)
-        return _now(), failures
+            return ev.Applied(_now(), failures, raised=True)
+        self._troubles.pop("applier", None)
+        return ev.Applied(_now(), failures)
 
     def _send(self, effect: ef.Send) -> None:
         assert self._parts is not None

@@ -111,7 +111,9 @@ class Quarantined(msgspec.Struct, frozen=True):
 class State(msgspec.Struct):
     """Everything that was loaded, or nothing at all at a first start.
 
-    `kafka_ids` maps a cluster to the id that its brokers named when it was last read.
+    `kafka_ids` maps a cluster, and `cluster/topic` a topic of it, to the id that the brokers named
+    when it was last read. `alone`: the
+    applier has been told once which scopes there are, and that there are no others.
     """
 
     topology: Topology | None = None
@@ -122,8 +124,9 @@ class State(msgspec.Struct):
     owed: Mapping[int, Owed] = {}
 
 
+    alone: bool = False
 class Transaction(msgspec.Struct):
-    """What changes at once. A None value removes the row."""
+    """What changes at once. A None value removes the row; `alone` is only ever raised."""
 
     topology: Topology | None = None
     progress_us: int = 0
@@ -133,3 +136,4 @@ class Transaction(msgspec.Struct):
     owed: dict[int, Owed] = {}
     settled: list[int] = []
     quarantined: list[Quarantined] = []
+    alone: bool = False

@@ -234,6 +234,7 @@ class Store:
                 entries=dict(_entries(connection)),
                 streams=dict(_streams(connection)),
                 owed=dict(_owed(connection)),
+                alone=bool(facts.get("alone", 0)),
             )
         except (WireError, msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             raise BrokenStore(f"{self.path}: {error}") from error
@@ -293,6 +294,8 @@ class Store:
         # Progress is only compared with days: a minute's precision spares a page of each batch.
         if self._has_moved(transaction.progress_us):
             _put_fact(connection, "progress_us", transaction.progress_us)
+        if transaction.alone:
+            _put_fact(connection, "alone", 1)
         if transaction.topology is not None:
             _put_fact(connection, "topology", msgspec.json.encode(transaction.topology))
         if transaction.kafka_ids:

@@ -71,6 +71,11 @@ class Whereabouts:
         """How many wanted VPCs have not been found in the host's cluster."""
         return len(self._asked) + sum(vpc not in self._asked for vpc in self._unfound)
 
+    def follows_all(self) -> bool:
+        """Tell whether the host and each VPC that is wanted have a stream."""
+        scopes = [self._scope, *map(vpc_scope, self.interest.wanted())]
+        return all(self._positions.get(scope) is not None for scope in scopes)
+
     def located(self, answer: Located) -> None:
         """Take what the directory says."""
         self._asked.clear()

@@ -50,6 +50,7 @@ class Applied(msgspec.Struct):
 
     changes: list[tuple[str, int, int]]
     complete: list[str]
+    only: list[str] | None = None
 
 
 class WatchedFiles:
@@ -73,6 +74,7 @@ class WatchedFiles:
                 for change in plan.changes
             ],
             [str(scope) for scope in plan.complete],
+            None if plan.only is None else [str(scope) for scope in plan.only],
         )
         os.write(self._descriptor, msgspec.json.encode(told) + b"\n")
         return self._files.apply(plan)

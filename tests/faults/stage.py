@@ -181,14 +181,10 @@ class Host:
                 if revision < highest.get(key, 0):
                     found.append(f"{key!r} fell from {highest[key]} to {revision}")
                 highest[key] = max(revision, highest.get(key, 0))
-            for scope_name in plan.complete:
-                gone = {
-                    key
-                    for key in highest
-                    if str(decode_key(key.encode()).scope) == scope_name and key not in told
-                }
-                if gone:
-                    found.append(f"{min(gone)!r} was taken down")
+            for key in sorted(highest.keys() - told):
+                scope_name = str(decode_key(key.encode()).scope)
+                if scope_name in plan.complete or scope_name not in (plan.only or [scope_name]):
+                    found.append(f"{key!r} was taken down")
         return found
 
 

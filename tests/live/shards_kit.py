@@ -73,8 +73,8 @@ class Node:
     def apply(self, plan: NodePlan) -> Mapping[ResourceKey, str]:
         """Apply, and note what should not have been asked."""
         told = {change.key for change in plan.changes}
-        for scope in plan.complete:
-            for key in [key for key in self.state if key.scope == scope and key not in told]:
+        for key in [key for key in self.state if key not in told]:
+            if key.scope in plan.complete or key.scope not in (plan.only or (key.scope,)):
                 self.faults.append(f"{key} was taken down")
                 del self.state[key]
         for change in plan.changes:

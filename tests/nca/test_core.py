@@ -95,6 +95,85 @@ def test_a_fresh_agent_on_a_used_node_removes_what_the_log_does_not_have(world: 
     assert world.node.resources == expected(kept, vpc)
 
 
+def test_a_vpc_of_an_earlier_life_goes_once_everything_is_whole(world: World) -> None:
+    """State lost, node kept, and the VPC left meanwhile: nobody else would ever speak of it."""
+    old = of_vpc("old", "vpc", "old", 3)
+    world.node.resources[old.key] = (3, {})
+    kept = port(HOST, "p", 1, "v")
+    world.publish(kept)
+    started(world)
+    assert old.key in world.node.resources, "the VPC of a port is not there yet"
+    vpc = of_vpc("v", "vpc", "v", 1)
+    world.publish(vpc)
+    world.run()
+    assert world.node.resources == expected(kept, vpc)
+    assert world.core._sweeps.alone
+    # Told once: a later VPC is not asked to be alone again.
+    plans = len(world.node.plans)
+    world.publish(port(HOST, "p", 2, "v"))
+    world.run()
+    assert [plan.only for plan in list(world.node.plans)[plans:]] == [None]
+
+
+def test_a_host_without_ports_has_no_vpc_of_an_earlier_life(world: World) -> None:
+    """The first plan already says what there is."""
+    world.node.resources[of_vpc("old", "vpc", "old", 3).key] = (3, {})
+    put = of_host(HOST, "router", "r", 1)
+    world.publish(put)
+    started(world)
+    assert world.node.resources == expected(put)
+
+
+def test_a_state_of_an_earlier_version_asks_once(world: World) -> None:
+    """It does not say whether the applier knows: a restart tells it, and changes nothing else."""
+    put = of_host(HOST, "router", "r", 1)
+    world.publish(put)
+    started(world)
+    world.stop()
+    world.disk = msgspec.structs.replace(world.disk, alone=False)
+    world.node.resources[of_vpc("old", "vpc", "old", 3).key] = (3, {})
+    started(world)
+    assert world.node.resources == expected(put)
+    world.stop()
+    assert world.disk.alone
+
+
+def test_a_long_absence_takes_what_a_loss_of_power_had_hidden(world: World) -> None:
+    """The state fell back before it followed a VPC, whose port was deleted while nobody looked."""
+    world.publish(of_host(HOST, "router", "r", 1))
+    started(world)
+    world.stop()
+    world.node.resources[of_vpc("old", "vpc", "old", 3).key] = (3, {})
+    world.wait(4 * 86_400.0)
+    started(world)
+    assert world.node.resources == expected(of_host(HOST, "router", "r", 1))
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_an_applier_that_has_done_nothing_is_told_the_whole_again(
+    world: World, raises: bool
+) -> None:
+    """What an earlier life left goes once the applier works; until then it is not asked all the time."""
+    world.node.resources[ResourceKey(host(), "port", "from an earlier life")] = (9, {})
+    world.node.resources[of_vpc("old", "vpc", "old", 3).key] = (3, {})
+    put = of_host(HOST, "router", "r", 1)
+    world.trouble, world.raises = "the disk is full", raises
+    world.publish(put)
+    started(world)
+    world.wait(0.1)
+    calls = world.counters.plans
+    assert calls <= 3
+    assert len(world.node.resources) == 2
+    world.wait(200.0)
+    assert calls + 3 < world.counters.plans < calls + 40
+    world.trouble = ""
+    world.wait(200.0)
+    assert world.node.resources == expected(put)
+    plans = world.counters.plans
+    world.wait(200.0)
+    assert world.counters.plans == plans
+
+
 def test_a_delete_is_told_only_once_an_earlier_life_is_undone(world: World) -> None:
     """State lost, node kept, and something parked, so nothing is swept yet: the delete is applied."""
     old = of_host(HOST, "router", "r", 1)

@@ -81,6 +81,8 @@ class World:
         self.unsettled: list[int] = []
         self.transactions = 0
         self.on_plan: Callable[[Plan], None] = lambda _plan: None
+        self.trouble = ""
+        self.raises = False
         self.effects_left: int | None = None
         self._s = 1_000.0
         self._sets = 0
@@ -236,9 +238,7 @@ class World:
                 self.transactions += 1
                 self.disk = after(self.disk, effect.transaction)
             case ef.Apply():
-                failures = self.node.apply(effect.plan)
-                self.on_plan(effect.plan)
-                self._feed(ev.Applied(self.now, failures))
+                self._feed(self._apply(effect.plan))
             case ef.Send(inventory=Inventory()):
                 self.inventories.append(effect)
                 self.unsettled.append(effect.seq)
@@ -253,6 +253,14 @@ class World:
             case ef.Resolve():
                 self.asked.append(effect.vpcs)
                 self._open = tuple({*(self._open or ()), *effect.vpcs})
+
+    def _apply(self, plan: Plan) -> ev.Applied:
+        if self.trouble:
+            failures = {change.key: self.trouble for change in plan.changes}
+            return ev.Applied(self.now, failures, raised=self.raises)
+        failures = dict(self.node.apply(plan))
+        self.on_plan(plan)
+        return ev.Applied(self.now, failures)
 
     def _look_around(self) -> None:
         """Answer what was asked, and assign what is wanted."""
@@ -291,6 +299,7 @@ def after(disk: State, transaction: Transaction) -> State:
         entries=entries,
         streams=streams,
         owed=owed,
+        alone=disk.alone or transaction.alone,
     )
 
 

@@ -15,14 +15,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 import msgspec
 
 from southbound.errors import ConfigError, EdgeError, Fault
 from southbound.nca.plan import Change, Plan
-from southbound.resources import Op, ResourceKey
+from southbound.resources import Op, ResourceKey, Scope
 
 PROTOCOL = 1
 OUTPUT_BYTES_MAX = 8 << 20
@@ -79,9 +79,9 @@ class CommandApplier:
     def apply(self, plan: Plan) -> Mapping[ResourceKey, str]:
         """Run the command with the plan; return why each failed resource did.
 
-        Raises `EdgeError` only for a plan without any change to blame: one that empties scopes.
+        Raises `EdgeError` only for a plan without any change to blame: one that only empties scopes.
         """
-        if not plan.changes and not plan.complete:
+        if not plan.changes and not plan.complete and plan.only is None:
             return {}
         lines, unfit = _input(plan)
         try:
@@ -224,10 +224,19 @@ def _change_line(n: int, change: Change) -> dict[str, Any]:
     }
 
 
+def _named(scopes: Iterable[Scope]) -> list[dict[str, str]]:
+    return [{"scope": scope.cls.value, "scope_id": scope.id} for scope in scopes]
+
+
 def _input(plan: Plan) -> tuple[bytes, dict[ResourceKey, str]]:
     """Return the lines for the command, and why some changes cannot be among them."""
-    complete = [{"scope": scope.cls.value, "scope_id": scope.id} for scope in plan.complete]
-    header = {"protocol": PROTOCOL, "changes": len(plan.changes), "complete": complete}
+    header: dict[str, Any] = {
+        "protocol": PROTOCOL,
+        "changes": len(plan.changes),
+        "complete": _named(plan.complete),
+    }
+    if plan.only is not None:
+        header["only"] = _named(plan.only)
     lines = [_encoder.encode(header)]
     unfit = {}
     for n, change in enumerate(plan.changes):

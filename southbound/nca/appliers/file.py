@@ -94,7 +94,7 @@ class FileApplier:
     def apply(self, plan: Plan) -> Mapping[ResourceKey, str]:
         """Bring the tree to the plan; return why each failed resource did.
 
-        Raises `EdgeError` only for a scope to be emptied, which has no resource to blame.
+        Raises `EdgeError` only for a scope to be emptied or removed, which has no resource to blame.
         """
         assert self._lock is not None, "apply before open"
         failed: dict[ResourceKey, str] = {}
@@ -105,6 +105,8 @@ class FileApplier:
             else:
                 for change in changes:
                     self._single(change, failed)
+        if plan.only is not None:
+            self._keep_only(plan.only)
         return failed
 
     def _take_lock(self) -> int:
@@ -132,6 +134,19 @@ class FileApplier:
             if entry.name not in live:
                 _remove_contents(entry.path)
                 os.rmdir(entry.path)
+
+    def _keep_only(self, scopes: Iterable[Scope]) -> None:
+        """Remove every scope but these, as a whole."""
+        kept = {f"{self._root}/{scope_path(scope)}" for scope in scopes}
+        try:
+            for link in [link for link in self._links() if link not in kept]:
+                version = os.path.realpath(link)
+                _remove_link(link)
+                _remove_version(version)
+        except OSError as error:
+            raise EdgeError(
+                f"removing scopes that are none of this node's: {_reason(error)}", retryable=True
+            ) from error
 
     def _links(self) -> Iterable[str]:
         for folder in (self._root, f"{self._root}/vpc"):

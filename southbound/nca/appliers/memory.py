@@ -1,8 +1,8 @@
 """An applier that keeps everything in memory, for tests, benchmarks and simulations.
 
 The rule: it keeps the contract that every applier keeps (an older revision never replaces a newer
-one, a complete scope loses what the plan does not name, a failure is one resource's own), so what
-passes with it means something.
+one, a complete scope loses what the plan does not name, a scope that is none of the only ones goes, a
+failure is one resource's own), so what passes with it means something.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ class MemoryApplier:
         named = {change.key for change in plan.changes}
         for key in [key for key in self.resources if key.scope in plan.complete]:
             if key not in named:
+                del self.resources[key]
+        if plan.only is not None:
+            for key in [key for key in self.resources if key.scope not in plan.only]:
                 del self.resources[key]
         failed = {}
         for change in plan.changes:

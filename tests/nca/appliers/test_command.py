@@ -234,6 +234,19 @@ def test_failing_to_empty_a_scope_is_an_error() -> None:
         answering(status=2).apply(Plan((), (HOST,)))
 
 
+def test_the_only_scopes_are_named_where_there_are_any(tmp_path: Path) -> None:
+    """A plan without them has no such field; one that has nothing else is told all the same."""
+    code = f"import sys; open({str(tmp_path / 'said')!r}, 'a').write(sys.stdin.readline())"
+    applier = python(code)
+    applier.apply(PLAN)
+    applier.apply(Plan((), only=PLAN.complete))
+    first, second = map(json.loads, (tmp_path / "said").read_text().splitlines())
+    assert "only" not in first
+    assert second["only"] == [
+        {"scope": "host", "scope_id": HOST.id}, {"scope": "vpc", "scope_id": "v1"},
+    ]  # fmt: skip
+
+
 def test_an_empty_plan_runs_nothing() -> None:
     """There is nothing to say to the command."""
     assert answering(status=9).apply(Plan(())) == {}

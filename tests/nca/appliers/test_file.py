@@ -163,6 +163,22 @@ def test_an_empty_complete_vpc_loses_its_folder(applier: FileApplier, root: Path
     assert leftovers(root) == []
 
 
+def test_only_the_named_scopes_stay(applier: FileApplier, root: Path) -> None:
+    """A VPC of an earlier life goes with its folder; those that the plan names are left alone."""
+    other = vpc_scope("v/2")
+    applier.apply(Plan((upsert("p1"), upsert("n1", scope=VPC), upsert("n2", scope=other))))
+    before = (root / "vpc" / "v1").readlink()
+    assert applier.apply(Plan((upsert("p2"),), only=(HOST, VPC))) == {}
+    assert {str(key) for key in read_tree(root)} == {
+        "host:h1/port/p1", "host:h1/port/p2", "vpc:v1/port/n1",
+    }  # fmt: skip
+    assert (root / "vpc" / "v1").readlink() == before
+    assert leftovers(root) == []
+    applier.apply(Plan((), only=(other,)))
+    assert read_tree(root) == {}
+    assert leftovers(root) == []
+
+
 def test_a_newer_revision_survives_an_older_snapshot(applier: FileApplier, root: Path) -> None:
     """A complete plan that knows an older revision of a resource does not bring it back."""
     applier.apply(Plan((upsert("p1", 9),)))

@@ -41,6 +41,14 @@ def test_a_complete_scope_is_swept(applier: MemoryApplier) -> None:
     assert set(applier.resources) == {neighbor}
 
 
+def test_only_the_named_scopes_stay(applier: MemoryApplier) -> None:
+    """What the applier holds of any other scope goes."""
+    neighbor = ResourceKey(vpc_scope("v"), "neighbor", "n")
+    applier.apply(Plan((Change(KEY, 1, Op.UPSERT, {}), Change(neighbor, 1, Op.UPSERT, {}))))
+    applier.apply(Plan((), only=(HOST,)))
+    assert set(applier.resources) == {KEY}
+
+
 def test_only_the_last_plans_are_kept(applier: MemoryApplier) -> None:
     """The record is bounded."""
     for revision in (1, 2, 3):
