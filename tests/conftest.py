@@ -26,6 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--faults", action="store_true", help="run the whole fault matrix")
     group.addoption("--faults-record", metavar="FILE", help="write the cells' verdicts as JSON")
+    group.addoption(
+        "--crowd", type=int, default=5_000, metavar="N", help="how many agents come back at once"
+    )
     group = parser.getgroup("hostile")
     group.addoption(
         "--malformed", type=int, default=20_000, metavar="N", help="how many malformed records"

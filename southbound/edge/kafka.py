@@ -6,6 +6,7 @@ fetch waits, no silent rewind) is decided once, with its reason beside it.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 
 from confluent_kafka import (
@@ -35,6 +36,7 @@ __all__ = [
     "end_offsets",
     "new_consumer",
     "new_producer",
+    "one_of_many",
     "producer_config",
 ]
 
@@ -42,6 +44,8 @@ Settings = Mapping[str, str | int | float | bool]
 
 
 _HEAD_START_S = 0.01
+_MANY_BACKOFF_MS = (500, 2_000)
+_MANY_BACKOFF_MAX_MS = 8_000
 
 
 def base_config(cluster: Cluster, client_id: str) -> dict[str, str | int | float | bool]:
@@ -56,6 +60,21 @@ def base_config(cluster: Cluster, client_id: str) -> dict[str, str | int | float
         # Errors reach us by the calls that fail; the library's own log would only repeat them.
         "log_level": 2,
         "log.connection.close": False,
+    }
+
+
+def one_of_many() -> dict[str, str | int | float | bool]:
+    """Settings of a client of which there may be a hundred thousand: it returns at a time of its own.
+
+    A cluster that is away altogether is not tried by librdkafka at its growing, jittered backoff: each
+    question for metadata tries a broker at once, held back only by half of `reconnect.backoff.ms`, at
+    most a second (`rd_kafka_connect_any`), which no jitter is added to. Clients cut off at the same
+    moment would try at the same moments for ever, 13 times a second each at 50 ms. So each has a backoff
+    of its own, which leads them apart; the first try after a loss is always made at once.
+    """
+    return {
+        "reconnect.backoff.ms": random.randint(*_MANY_BACKOFF_MS),
+        "reconnect.backoff.max.ms": _MANY_BACKOFF_MAX_MS,
     }
 
 

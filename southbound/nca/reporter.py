@@ -18,6 +18,7 @@ from southbound.edge.kafka import (
     Producer,
     edge_error,
     new_producer,
+    one_of_many,
 )
 from southbound.partitioning.hashing import spread
 from southbound.partitioning.topology import INTEREST_TOPIC, STATUS_TOPIC, Cluster
@@ -89,6 +90,7 @@ class Reporter:
                     cluster,
                     self._client_id,
                     {
+                        **one_of_many(),
                         "linger.ms": self._linger_ms,
                         "queue.buffering.max.messages": _QUEUE_RECORDS,
                         "queue.buffering.max.kbytes": _QUEUE_KIB,

@@ -34,6 +34,7 @@ from southbound.edge.kafka import (
     edge_error,
     end_offsets,
     new_consumer,
+    one_of_many,
 )
 from southbound.nca.effects import Assignment
 from southbound.nca.events import Mark, Record
@@ -100,6 +101,7 @@ class _Reader:
         self._addresses: dict[tuple[str, int], Address] = {}
         overrides = {
             **LEAN,
+            **one_of_many(),
             "fetch.wait.max.ms": wait_ms,
             "socket.timeout.ms": wait_ms + 30_000,
         }

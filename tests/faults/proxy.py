@@ -32,8 +32,6 @@ class Proxy:
         self.bytes_per_s = 0
         self.cut: frozenset[Way] = frozenset()
         self.refuses = False
-        self.taken_s: list[float] = []
-        """When each connection was taken, refused ones too."""
         self._leads_to = leads_to
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -72,7 +70,6 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            self.taken_s.append(time.monotonic())
             if self.refuses:
                 _reset(client)
                 continue

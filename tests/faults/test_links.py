@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -16,17 +14,12 @@ import pytest
 from southbound.edge.admin import apply_topics
 from southbound.local.fleet import LocalFleet
 from southbound.local.ports import LOOPBACK
-from southbound.nca.parts import AgentParts, directory_client
-from southbound.nca.service import Agent
 from southbound.partitioning.topology import Az, Cluster, Pool, Topology
-from southbound.resources import host_scope
-from southbound.settings import AgentSettings, DirectorySettings
 from tests.faults.proxy import Proxy
 from tests.faults.record import Cell
 from tests.faults.servers import broker_of, kafka_program, redis_of, start_redis
 from tests.faults.stage import HOLDS, Stage
-from tests.live.directory_kit import DirectoryKit, eventually, kit_of
-from tests.live.shards_kit import Node
+from tests.live.directory_kit import DirectoryKit, kit_of
 
 
 class Site:
@@ -147,66 +140,3 @@ def test_a_link(
             site.proxy.heal()
 
     stage.play(cell, "c1", happen)
-
-
-@pytest.mark.timeout(240)
-def test_a_crowd_comes_back(site: Site, stage: Stage, cell: Cell) -> None:
-    """Every agent of a cluster loses its connection at the same moment, and may not come back yet."""
-    count = 150
-    cell.is_about(
-        "link",
-        "crowd",
-        f"{count} agents cut off at once for 3 s",
-        holds="all come back by themselves, spread out; none is wrong",
-        promises=(1, 2, 4),
-    )
-    shards = stage.shards
-    hosts = [stage.host_id() for _ in range(count)]
-    parts = AgentParts.make(
-        lambda: directory_client(DirectorySettings(redis_url=stage.redis_url, visitor=True))
-    )
-    settings = AgentSettings(fetch_wait_ms=2_000, poll_s=0.5)
-    nodes = {host: Node(host) for host in hosts}
-    agents = [
-        Agent.sharing(
-            parts, host=host, state_dir=stage.path / host, applier=nodes[host], settings=settings
-        )
-        for host in hosts
-    ]
-    try:
-        for agent in agents:
-            agent.start()
-        eventually(lambda: all(agent.status().ready for agent in agents), within_s=60)
-        site.proxy.taken_s.clear()
-        site.proxy.refuses = True
-        site.proxy.reset()
-        time.sleep(3)
-        site.proxy.heal()
-        began_s = time.monotonic()
-        _publish_to_all(stage, hosts)
-        wanted = {host: shards.history.wanted({host_scope(host)}) for host in hosts}
-        eventually(
-            lambda: all(nodes[host].state == wanted[host] for host in hosts),
-            within_s=90,
-            saying=lambda: sum(nodes[host].state != wanted[host] for host in hosts),
-        )
-        back_s = time.monotonic() - began_s
-    finally:
-        site.proxy.heal()
-        with ThreadPoolExecutor(32) as threads:
-            list(threads.map(lambda agent: agent.stop(), agents))
-        parts.close()
-    assert not [fault for node in nodes.values() for fault in node.faults]
-    taken_s = site.proxy.taken_s
-    peak = max(Counter(int(at_s * 10) for at_s in taken_s).values())
-    cell.count(operations=count, faults=1, agents=count, connections=len(taken_s))
-    cell.count(peak_connections_per_100_ms=peak, all_have_it_after_s=round(back_s, 2))
-    # At once would be all of them in one tenth of a second.
-    assert peak < 2 * count
-
-
-def _publish_to_all(stage: Stage, hosts: list[str]) -> None:
-    history = stage.shards.history
-    made = [history.next(f"crowd-{host}", host_scope(host), [("gateway", "one")]) for host in hosts]
-    history.settle([(one, stage.busy[0].publish(one)) for one in made])
-    assert not history.failures
