@@ -6,6 +6,7 @@
     python -m tests.faults.child back REDIS PLAN
     python -m tests.faults.child register REDIS HOST...
     python -m tests.faults.child janitor SETTINGS
+    python -m tests.faults.child sweep SETTINGS
 
 The rule: what such a process has told, it tells in single writes, so that nothing of it is lost or
 cut when it dies.
@@ -46,11 +47,15 @@ from southbound.wire.keys import encode_key
 
 
 class Applied(msgspec.Struct):
-    """A plan as it was asked for: [key, revision, op], and the scopes that it tells in whole."""
+    """A plan as it was asked for: [key, revision, op], and the scopes that it tells in whole.
+
+    `begins`: no plan, but the beginning of a life of the agent.
+    """
 
     changes: list[tuple[str, int, int]]
     complete: list[str]
     only: list[str] | None = None
+    begins: bool = False
 
 
 class WatchedFiles:
@@ -64,6 +69,7 @@ class WatchedFiles:
     def open(self) -> None:
         """Open the log and the tree."""
         self._descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(self._descriptor, msgspec.json.encode(Applied([], [], begins=True)) + b"\n")
         self._files.open()
 
     def apply(self, plan: Plan) -> Mapping[ResourceKey, str]:
@@ -160,17 +166,26 @@ def register(redis_url: str, *hosts: str) -> None:
 
 def janitor(order: str) -> None:
     """Sweep once."""
+    _janitor(order).run_once()
+
+
+def sweep(order: str) -> None:
+    """Sweep again and again, until it is ended."""
+    _janitor(order).run()
+
+
+def _janitor(order: str) -> Janitor:
     told = msgspec.json.decode(Path(order).read_bytes(), type=JanitorOrder)
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in told.settings.items()
     }
-    Janitor(
+    return Janitor(
         JanitorSettings(**settings),
         DirectorySettings(redis_url=told.redis_url, client_id="janitor"),
         Path(told.state_dir),
         told.topology,
-    ).run_once()
+    )
 
 
 def _end_with(parent: int) -> None:
@@ -190,5 +205,6 @@ if __name__ == "__main__":
         "back": back,
         "register": register,
         "janitor": janitor,
+        "sweep": sweep,
     }
     _VERBS[_verb](*_words)

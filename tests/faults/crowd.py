@@ -33,9 +33,17 @@ from tests.live.shards_kit import Node
 
 _STACK_BYTES = 256 << 10
 _ENDS_AT_ONCE = 64
+_STARTING_MAX = 20
+_START_S = 120.0
+_LOOK_S = 0.05
+_SWITCH_S = 0.1
+"""Every thread that waits for the interpreter wakes once in this time, to ask for it."""
+
 SETTINGS = AgentSettings(
     # Hundreds of threads that share an interpreter look up less often for what seldom comes.
     poll_s=5.0,
+    # On a machine that all of them share an answer may take its time.
+    mark_timeout_s=30.0,
     # Everybody starts at the same time: who has told everything does it once.
     inventory_spread_s=60.0,
 )
@@ -109,8 +117,11 @@ class Members:
         self._wanted: dict[ResourceKey, int] = {}
 
     def start(self, hosts: Sequence[str]) -> None:
-        """Start the agents of hosts; see `standing` for how far they are."""
-        for host in hosts:
+        """Start the agents of hosts, a few at a time; see `standing` for how far they are."""
+        end_s = time.monotonic() + _START_S
+        for number, host in enumerate(hosts):
+            while number - self._ready() >= _STARTING_MAX and time.monotonic() < end_s:
+                time.sleep(_LOOK_S)
             node = self._nodes[host] = Node(host)
             agent = self._agents[host] = Agent.sharing(
                 self._parts,
@@ -120,6 +131,9 @@ class Members:
                 settings=SETTINGS,
             )
             agent.start()
+
+    def _ready(self) -> int:
+        return sum(agent.status().ready for agent in self._agents.values())
 
     def want(self, kind: str, id: str, revisions: Mapping[str, int]) -> None:
         """Say which revision of a resource each host must have."""
@@ -138,7 +152,7 @@ class Members:
         )
         return Standing(
             agents=len(self._agents),
-            ready=sum(agent.status().ready for agent in self._agents.values()),
+            ready=self._ready(),
             lacking=len(lacking),
             names=lacking[:3],
             faults=[fault for node in self._nodes.values() for fault in node.faults][:10],
@@ -212,11 +226,14 @@ class Crowd:
     def close(self) -> None:
         """End them all, those that hang by force."""
         for one in self._members:
+            one.dismiss()
+        for one in self._members:
             one.end()
 
 
 if __name__ == "__main__":
     threading.stack_size(_STACK_BYTES)
+    sys.setswitchinterval(_SWITCH_S)
     # That a cluster is away is what is tested: thousands need not say so.
     logging.disable(logging.WARNING)
     _members = Members(sys.argv[1], Path(sys.argv[2]))

@@ -49,11 +49,15 @@ class Orderly:
         assert line, f"process {self.pid} has ended: {self._process.poll()}"
         return msgspec.json.decode(line, type=kind)
 
-    def end(self, within_s: float = 60.0) -> None:
-        """Let it end; by force when it takes too long."""
+    def dismiss(self) -> None:
+        """Tell it that there will be no more orders; it begins to end."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.close()
+
+    def end(self, within_s: float = 30.0) -> None:
+        """Let it end; by force when it takes too long."""
+        assert self._process.stdout is not None
+        self.dismiss()
         try:
             self._process.wait(within_s)
         except subprocess.TimeoutExpired:

@@ -24,18 +24,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from southbound.errors import EdgeError
 from southbound.failpoints import VARIABLE
 from southbound.local.fleet import LocalFleet
 from southbound.local.ports import free_ports
 from southbound.nca.appliers.file import read_tree
 from southbound.partitioning.topology import Topology
-from southbound.resources import ResourceKey, Scope, ScopeClass, host_scope
+from southbound.resources import ResourceKey, Scope, host_scope
 from southbound.tracker.client import TrackerClient
-from southbound.wire.keys import decode_key
-from tests.faults.child import Applied
+from tests.faults.judging import Judge
 from tests.faults.record import Cell
 from tests.live.directory_kit import DirectoryKit, eventually, kit_of
 from tests.live.shards_kit import Shards
@@ -136,6 +133,7 @@ class Host:
         self.id = id
         self.folder = stage.path / id
         self.folder.mkdir()
+        self.judge = Judge(id, self.folder / "plans")
         self._stage = stage
 
     def agent(self, armed: str = "", limits: str = "") -> Child:
@@ -153,12 +151,6 @@ class Host:
             return {}
         return {key: revision for key, (revision, _) in read_tree(files).items()}
 
-    def plans(self) -> list[Applied]:
-        """Return everything that its applier was asked for, over all of its agent's lives."""
-        log = self.folder / "plans"
-        lines = log.read_bytes().splitlines() if log.exists() else []
-        return [msgspec.json.decode(line, type=Applied) for line in lines]
-
     def is_whole(self) -> bool:
         """Tell whether no changeset stands half: of two resources that change together, one alone."""
         mine: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -167,25 +159,8 @@ class Host:
         return all(one.get("one") == one.get("two") for one in mine.values() if "one" in one)
 
     def faults(self) -> list[str]:
-        """Return what it was asked for and should not have been."""
-        found = []
-        highest: dict[str, int] = {}
-        for plan in self.plans():
-            told = {key for key, _, _ in plan.changes}
-            for key, revision, op in plan.changes:
-                scope = decode_key(key.encode()).scope
-                if scope.cls is ScopeClass.HOST and scope.id != self.id:
-                    found.append(f"{key!r} is foreign")
-                if op != 0:
-                    found.append(f"{key!r} was deleted")
-                if revision < highest.get(key, 0):
-                    found.append(f"{key!r} fell from {highest[key]} to {revision}")
-                highest[key] = max(revision, highest.get(key, 0))
-            for key in sorted(highest.keys() - told):
-                scope_name = str(decode_key(key.encode()).scope)
-                if scope_name in plan.complete or scope_name not in (plan.only or [scope_name]):
-                    found.append(f"{key!r} was taken down")
-        return found
+        """Return what it was asked for, over all lives of its agent, and should not have been."""
+        return self.judge.wrong()
 
 
 class Stage:

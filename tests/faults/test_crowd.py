@@ -36,14 +36,14 @@ HOLDS = (
     "all come back by themselves and have all that was accepted; nothing falls, nothing is taken "
     "down; tries to connect are spread out, and nobody asks the directory"
 )
-_EACH = 625
+_EACH = 250
 _A_SLOT = 10
 _TOPIC_PARTITIONS = 50
 _CONNECTIONS = 3
 """Of an agent, at most: to the broker, to it as coordinator of a group, and one more in passing."""
 
 _AWAY_S = 10.0
-_SAMPLE_S = 0.1
+_SAMPLE_S, _LOOK_S = 0.1, 0.5
 _START_S = 240.0
 _BACK_S = 150.0
 _WARNED_S = 1.0
@@ -173,7 +173,7 @@ def _wait(crowd: Crowd, within_s: float) -> list[Standing]:
             return standing
         names = [name for one in standing for name in one.names]
         assert time.monotonic() < end_s, f"{lacking} lack something, {waited_for} wait: {names}"
-        time.sleep(_SAMPLE_S)
+        time.sleep(_LOOK_S)
 
 
 class Watch:
