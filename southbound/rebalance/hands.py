@@ -26,7 +26,7 @@ from southbound.rebalance.ports import Ports
 from southbound.rebalance.residents import Residents
 from southbound.rebalance.seeding import Seeder
 from southbound.rebalance.slots import Slots, Written
-from southbound.rebalance.sources import Reach, Sources, stale_keys
+from southbound.rebalance.sources import Reach, Sources, prefix_of, stale_keys
 from southbound.resources import PORT, Op, Scope, ScopeClass, vpc_of_port, vpc_scope
 from southbound.wire.control import Marker, Seal, encode_control
 from southbound.wire.envelope import decode, decode_spec
@@ -107,7 +107,9 @@ class Hands:
                 outcomes[move.id] = steps.Decided(rows)
             else:
                 ready.append((move, action))
-        self._clear_earlier_stays(ready)
+        unfilled = self._clear_earlier_stays(ready)
+        outcomes.update(unfilled)
+        ready = [pair for pair in ready if pair[0].id not in unfilled]
         ends = self._slots.ends(
             address for _, action in ready for address in (action.new, action.old)
         )
@@ -115,23 +117,40 @@ class Hands:
             outcomes[move.id] = steps.Reserved(s0=ends[action.new], p1=ends[action.old])
         return outcomes
 
-    def _clear_earlier_stays(self, pairs: Iterable[tuple[Move, steps.Reserve]]) -> None:
+    def _clear_earlier_stays(
+        self, pairs: Sequence[tuple[Move, steps.Reserve]]
+    ) -> dict[str, EdgeError]:
         """Finish the clean-up of streams that were in their new slots before, or nearly were.
 
-        A tombstone that came later would bury the records of the new stay.
+        A tombstone that came later would bury the records of the new stay. Where a stream is not
+        whole yet in the slot that it is to leave, what it left behind is what that is filled from:
+        nothing is cleared then, and the move's error returned.
         """
-        entering: defaultdict[Address, dict[bytes, Scope]] = defaultdict(dict)
+        entering: defaultdict[Address, dict[bytes, int]] = defaultdict(dict)
         for _, action in pairs:
             for part in action.parts:
-                entering[action.new][scope_prefix(_scope(part))] = _scope(part)
+                entering[action.new][scope_prefix(_scope(part))] = part.epoch + 1
         found = self._residents.stays({at: scopes.keys() for at, scopes in entering.items()})
+        stale: defaultdict[tuple[Address, bytes], list[Written]] = defaultdict(list)
+        for address, records in found.items():
+            for key in stale_keys(records, entering[address], _CONTROL):
+                stale[address, prefix_of(key)].append(Written(address, key, None))
+        back = [
+            (move, part)
+            for move, action in pairs
+            for part in action.parts
+            if (action.new, scope_prefix(_scope(part))) in stale
+        ]
+        unfilled = self._unfilled(back)
         self._slots.append(
             [
-                Written(address, key, None)
-                for address, records in found.items()
-                for key in stale_keys(records, entering[address], _CONTROL)
+                one
+                for move, part in back
+                if move.id not in unfilled and move.new is not None
+                for one in stale[move.new, scope_prefix(_scope(part))]
             ]
         )
+        return unfilled
 
     def _precopy(self, tasks: Sequence[Task]) -> Outcomes:
         pairs = _typed(tasks, steps.Precopy)
@@ -209,7 +228,17 @@ class Hands:
 
     def _decide(self, tasks: Sequence[Task]) -> Outcomes:
         pairs = _typed(tasks, steps.AppendJournal)
-        outcomes: Outcomes = dict(self._unfilled([move for move, _ in pairs if move.abandoning]))
+        # An entry that says "stays" would take the place of the one that brought the host there; and
+        # who resumes that move from a record that lags would leave the slot unfilled.
+        outcomes: Outcomes = dict(
+            self._unfilled(
+                (move, part)
+                for move, _ in pairs
+                if move.abandoning
+                for part in move.of(Standing.OPEN)
+                if part.cls == "host"
+            )
+        )
         outcomes.update(self._doubtful([move for move, _ in pairs]))
         pairs = [(move, action) for move, action in pairs if move.id not in outcomes]
         rows = self._directory.decide_rows(
@@ -233,18 +262,9 @@ class Hands:
             failed.update((scopes[scope], error) for scope, error in doubts.items())
         return failed
 
-    def _unfilled(self, moves: Sequence[Move]) -> dict[str, EdgeError]:
-        """Return which of these cannot say "stays" yet, since a slot is still being filled itself.
-
-        The entry would take the place of the one that brought the host there, and who resumes that
-        move from a record that lags would take it for overtaken and leave the slot unfilled.
-        """
-        entered = [
-            (move, part)
-            for move in moves
-            for part in move.of(Standing.OPEN)
-            if part.cls == "host" and part.old.epoch > 1
-        ]
+    def _unfilled(self, parts: Iterable[tuple[Move, Part]]) -> dict[str, EdgeError]:
+        """Return which moves must wait, since the slot that a part is to leave is still being filled."""
+        entered = [(move, part) for move, part in parts if part.old.epoch > 1]
         ends = self._slots.ends(move.old for move, _ in entered)
         histories = self._sources.read(
             Reach(move.old, _scope(part), part.old.start, ends[move.old]) for move, part in entered

@@ -11,10 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from southbound.errors import WireError
 from southbound.partitioning.placement import Address
 from southbound.rebalance.copying import History, Record
 from southbound.rebalance.slots import Slots
 from southbound.resources import Scope
+from southbound.wire.envelope import decode
 from southbound.wire.keys import SEPARATOR, scope_prefix
 
 _SEPARATOR = SEPARATOR.encode()
@@ -91,12 +93,26 @@ def prefix_of(key: bytes) -> bytes:
 
 
 def stale_keys(
-    records: Iterable[Record], scopes: Mapping[bytes, Scope], control: bytes
+    records: Iterable[Record], coming: Mapping[bytes, int], control: bytes
 ) -> list[bytes]:
-    """Return the keys, of scopes by prefix, whose last record is not a null; no control records."""
+    """Return the keys whose last record is not a null, and of an earlier stay; no control records.
+
+    `coming`: by a scope's prefix, the epoch of the stay that is to begin. What has that epoch already
+    was copied, or sent, by others who brought the same move further: a null behind it would be
+    believed by who has read it as a delete, and what is sent late could come back to life.
+    """
     last: dict[bytes, bool] = {}
     for record in records:
         prefix = prefix_of(record.key)
-        if prefix in scopes and not record.key.startswith(control, len(prefix)):
-            last[record.key] = record.value is not None
-    return [key for key, is_there in last.items() if is_there]
+        if prefix in coming and not record.key.startswith(control, len(prefix)):
+            last[record.key] = _is_stale(record.value, coming[prefix])
+    return [key for key, is_stale in last.items() if is_stale]
+
+
+def _is_stale(value: bytes | None, coming: int) -> bool:
+    if value is None:
+        return False
+    try:
+        return decode(value).epoch < coming
+    except WireError:
+        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
+from southbound.directory.decider import Reservation
 from southbound.directory.directory import Directory
 from southbound.errors import EdgeError, WireError
 from southbound.partitioning import steps
@@ -136,6 +137,33 @@ def test_a_slot_that_is_sealed_behind_the_noted_end_is_copied_from() -> None:
     move = advance(move, steps.Reserved(s0=0, p1=1))
     assert _hands(slots).perform([(move, next_action(move))]) == {move.id: steps.Precopied()}
     assert len(slots.logs[NEW]) == 1
+
+
+class ReservingDirectory:
+    """A directory in which every slot has room."""
+
+    def reserve_moves(self, wanted: Mapping[Scope, Placement]) -> dict[Scope, Reservation]:
+        """Reserve."""
+        return dict.fromkeys(wanted, Reservation())
+
+
+def test_what_a_stream_left_is_not_cleared_while_another_slot_is_filled_from_it() -> None:
+    """A move back waits for the seal of the move away: what it would clear is the source of that."""
+    stay = _written(1)._replace(address=NEW)
+    slots = MemorySlots(old=[], new=[stay])
+    part = Part(
+        cls="host", id="h1", epoch=2, old=Placement("a", 0, 2), new=Placement("b", 0), fence="c1"
+    )
+    move = claim(plan_move("p", "0", Kind.MOVE, (OLD, NEW), [part]), "x")
+    hands = _hands(slots, ReservingDirectory())
+    refused = hands.perform([(move, next_action(move))])[move.id]
+    assert isinstance(refused, EdgeError)
+    assert refused.retryable
+    assert slots.logs[NEW] == [stay]
+    slots.append([Written(OLD, seal_key(HOST, 2), encode_control(Seal(2)))])
+    hands.forget()
+    assert hands.perform([(move, next_action(move))]) == {move.id: steps.Reserved(s0=2, p1=1)}
+    assert slots.logs[NEW] == [stay, Written(NEW, KEY, None)]
 
 
 class DecidingDirectory:

@@ -10,7 +10,7 @@ from southbound.partitioning.placement import Address
 from southbound.rebalance.copying import Record
 from southbound.rebalance.sources import Reach, Sources, stale_keys
 from southbound.resources import Op, ResourceKey, host_scope
-from southbound.wire.envelope import Envelope, encode
+from southbound.wire.envelope import FLAG_COPIED, Envelope, encode, with_flags
 from southbound.wire.keys import encode_key, scope_prefix, seal_key
 
 SLOT = Address("c1", "sb.h1.000", 0)
@@ -86,4 +86,21 @@ def test_what_an_earlier_stay_left_is_found() -> None:
         Record(3, put(B, "x", 1)[0], value),
         Record(4, seal_key(A, 2), b"seal"),
     ]
-    assert stale_keys(records, {scope_prefix(A): A}, b"!") == [key]
+    assert stale_keys(records, {scope_prefix(A): 2}, b"!") == [key]
+
+
+def test_what_is_of_the_coming_stay_is_not_stale() -> None:
+    """A null behind what somebody else has copied for it, or was turned to, would outlive the move."""
+    (key, value), (other, later) = put(A, "x", 1), put(A, "y", 1)
+    records = [
+        Record(0, key, with_flags(value, epoch=3, flags=FLAG_COPIED)),
+        Record(1, other, with_flags(later, epoch=2, flags=FLAG_COPIED)),
+    ]
+    assert stale_keys(records, {scope_prefix(A): 3}, b"!") == [other]
+    assert stale_keys(records, {scope_prefix(A): 4}, b"!") == [key, other]
+
+
+def test_what_cannot_be_read_is_stale() -> None:
+    """Nobody can copy it, and a delta would stop at it."""
+    key, _ = put(A, "x", 1)
+    assert stale_keys([Record(0, key, b"?")], {scope_prefix(A): 2}, b"!") == [key]

@@ -213,16 +213,18 @@ class Mover:
         return steps.Reserved(s0=s0, p1=p1)
 
     def clear_earlier_stays(self, action: steps.Reserve) -> Steps[None]:
-        """Write the nulls that an earlier stay in the new slot still lacks."""
-        scopes = {scope_prefix(scope_of(part)): scope_of(part) for part in action.parts}
+        """Write the nulls that an earlier stay in the new slot still lacks, unless it is a source still."""
+        coming = {scope_prefix(scope_of(part)): part.epoch + 1 for part in action.parts}
         end = yield from self.world.network.end(self.name, action.new)
         partition = self.world.clusters[action.new.cluster].at(action.new)
         found = yield from self.world.network.call(
             self.name, action.new.cluster, lambda: partition.read(0, end)
         )
         records = [Record(one.offset, one.key, one.value) for one in found]
-        stale = stale_keys(records, scopes, RESERVED.encode())
+        stale = stale_keys(records, coming, RESERVED.encode())
         if stale:
+            for part in action.parts:
+                yield from self.check_filled(part)
             yield from self.world.network.produce(
                 self.name, action.new, [(key, None) for key in stale]
             )
@@ -288,17 +290,22 @@ class Mover:
         """Let the journal decide; a host "stays" only in a slot that has been filled."""
         assert isinstance(action, steps.AppendJournal)
         for part in move.of(Standing.OPEN) if move.abandoning else ():
-            if part.cls == "host" and part.old.epoch > 1:
-                old = Stream(self.world, self.name, scope_of(part), part.old)
-                yield from old.catch_up()
-                if not old.history.sealed(part.old.epoch):
-                    raise EdgeError("the source is still being filled", retryable=True)
+            if part.cls == "host":
+                yield from self.check_filled(part)
         held = yield from self.directory.decide(
             {scope_text(scope_of(one)): Held(one.epoch, one.row) for one in action.proposals}
         )
         return steps.Decided(
             {one.id: held[scope_text(scope_of(one))].row for one in action.proposals}
         )
+
+    def check_filled(self, part: Part) -> Steps[None]:
+        """Raise `EdgeError` while the slot that a part is to leave is still being filled itself."""
+        if part.old.epoch > 1:
+            old = Stream(self.world, self.name, scope_of(part), part.old)
+            yield from old.catch_up()
+            if not old.history.sealed(part.old.epoch):
+                raise EdgeError("the source is still being filled", retryable=True)
 
     def announce(self, move: Move, action: object) -> Steps[steps.Outcome | None]:
         """Tell the fences."""
