@@ -91,6 +91,9 @@ class Whereabouts:
         cluster = self.cluster
         if cluster is None:
             return ()
+        for vpc in [one for one in self._unfound if self._is_followed(one, cluster)]:
+            # It came back to where that is read before it was found where the host had gone.
+            self._unfound.done(vpc)
         due = set(self._unfound.due(now.s))
         wanted = tuple(
             vpc
