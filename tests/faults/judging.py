@@ -71,11 +71,16 @@ class Judge:
             if not plan.complete and self._told.get(key) == revision:
                 _note(self._repeated, f"{key!r} was asked for twice at {revision}")
             self._told[key] = revision
+        if plan.complete or plan.only is not None:
+            self._judge_absence(plan)
+
+    def _judge_absence(self, plan: Applied) -> None:
+        """A scope that is told in whole, or not named among those there are, takes down the rest."""
         named = {key for key, _, _ in plan.changes}
-        for scope in plan.complete:
-            gone = [key for key, mine in self._scopes.items() if mine == scope and key not in named]
-            if gone:
-                _note(self._wrong, f"{min(gone)!r} was taken down")
+        for key, scope in self._scopes.items():
+            is_gone = scope in plan.complete or scope not in (plan.only or [scope])
+            if is_gone and key not in named:
+                _note(self._wrong, f"{key!r} was taken down")
 
     def _judge_change(self, key: str, revision: int, op: int) -> None:
         before = self._highest.get(key)

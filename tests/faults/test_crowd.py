@@ -18,11 +18,12 @@ import pytest
 import redis
 
 from southbound.edge.admin import apply_topics
+from southbound.errors import OutcomeUnknown
 from southbound.local.broker import Broker
 from southbound.local.fleet import LocalFleet
 from southbound.local.ports import LOOPBACK, answers
 from southbound.partitioning.topology import Az, Cluster, Pool, Topology
-from southbound.producer import Publisher
+from southbound.producer import Publisher, Receipt
 from southbound.resources import Changeset, Resource, host_scope
 from southbound.settings import PublisherSettings
 from tests.faults.crowd import Crowd, Standing
@@ -145,21 +146,28 @@ def crowd(site: Site, publisher: Publisher) -> Iterator[Crowd]:
 
 
 def _publish(site: Site, publisher: Publisher, crowd: Crowd) -> None:
-    """Publish to every host; from then on all that was accepted is wanted."""
+    """Publish to every host, again where the outcome is unknown; from then on all of it is wanted."""
     site.revision += 1
-    sent = {
-        host: publisher.publish(
-            Changeset(
-                f"to-{host}-{site.revision}",
-                (Resource(host_scope(host), "gateway", "one", site.revision, {}),),
-            )
-        )
-        for host in site.hosts
-    }
     end_s = time.monotonic() + _BACK_S
-    for receipt in sent.values():
-        receipt.accepted.result(max(end_s - time.monotonic(), 0.0))
+    waiting: Sequence[str] = site.hosts
+    while waiting:
+        assert time.monotonic() < end_s, f"{len(waiting)} changes were not accepted"
+        sent = {host: publisher.publish(_change(host, site.revision)) for host in waiting}
+        waiting = [host for host, receipt in sent.items() if not _is_accepted(receipt)]
     crowd.want("gateway", "one", dict.fromkeys(site.hosts, site.revision))
+
+
+def _change(host: str, revision: int) -> Changeset:
+    resource = Resource(host_scope(host), "gateway", "one", revision, {})
+    return Changeset(f"to-{host}-{revision}", (resource,))
+
+
+def _is_accepted(receipt: Receipt) -> bool:
+    try:
+        receipt.accepted.result(_BACK_S)
+    except OutcomeUnknown:
+        return False
+    return True
 
 
 def _wait(crowd: Crowd, within_s: float) -> list[Standing]:
@@ -213,8 +221,9 @@ class Watch:
 
 def _cut(site: Site) -> tuple[float, float]:
     """Reset every connection, and whatever comes for some seconds."""
-    cut_s = time.monotonic()
+    # Every connection is broken when this returns.
     site.gate.refuse()
+    cut_s = time.monotonic()
     time.sleep(_AWAY_S)
     site.gate.heal()
     return cut_s, time.monotonic()

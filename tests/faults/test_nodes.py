@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -26,6 +25,8 @@ from southbound.producer import publisher as publisher_module
 from southbound.resources import Op, ResourceKey, host_scope
 from southbound.wire.envelope import EMPTY_SPEC, Envelope, encode
 from southbound.wire.keys import encode_key
+from tests.faults import disks
+from tests.faults.disks import full
 from tests.faults.record import Cell
 from tests.faults.stage import HOLDS, ROOT, Child, Host, Stage
 from tests.live.directory_kit import eventually
@@ -43,30 +44,12 @@ _YEAR_S = 365.25 * 86_400.0
 @contextmanager
 def small_disk(folder: Path, mib: int, *options: str) -> Iterator[None]:
     """Have a small file system at a folder; skips where nobody may mount one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    words = ",".join((f"size={mib}m", *options))
-    command = ["mount", "-t", "tmpfs", "-o", words, "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@contextmanager
-def full(folder: Path) -> Iterator[None]:
-    """Fill a file system to its last byte while the block runs."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
+    with ExitStack() as stack:
         try:
-            for size in (65_536, 512, 1):
-                while file.write(b"x" * size):
-                    pass
-        except OSError:
-            pytest.importorskip("errno")
-    yield
-    ballast.unlink()
+            stack.enter_context(disks.small_disk(folder, mib, *options))
+        except disks.NoDisk:
+            pytest.skip("no file system can be mounted here")
+        yield
 
 
 @pytest.mark.parametrize("where", ["state", "files"])

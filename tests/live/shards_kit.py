@@ -21,6 +21,7 @@ import msgspec
 
 from southbound.documents.topology import topology_of
 from southbound.edge.admin import apply_topics
+from southbound.edge.topics import TopicSettings
 from southbound.errors import OutcomeUnknown
 from southbound.local.fleet import LocalFleet
 from southbound.nca.plan import Plan as NodePlan
@@ -143,7 +144,7 @@ class Running:
         self.node = node
 
 
-def small_topology(fleet: LocalFleet) -> Topology:
+def small_topology(fleet: LocalFleet, settings: TopicSettings | None = None) -> Topology:
     """Return small pools, two of each class in a cluster, over a fleet of two; their topics made.
 
     A third cluster stands on the second one's brokers: it comes and goes with its pools alone.
@@ -166,7 +167,7 @@ def small_topology(fleet: LocalFleet) -> Topology:
     made = Topology(
         region="test", azs=document.azs, clusters=(*document.clusters, third), pools=pools
     )
-    apply_topics(made)
+    apply_topics(made, settings)
     return made
 
 

@@ -12,12 +12,20 @@ from pathlib import Path
 
 import msgspec
 
-from southbound.local.fleet import LocalFleet
+from southbound.edge.topics import TopicSettings
 from tests.faults.record import commit, now
 from tests.faults.stage import stage_on
 from tests.live.conftest import SETTINGS
 from tests.live.shards_kit import small_topology
+from tests.soak.crew import LAG_S
+from tests.soak.links import LinkedFleet
 from tests.soak.run import Soak, SoakRecord
+
+# Logs are compacted all the time, and the janitor keeps ahead of it as it must in production.
+_TOPICS = TopicSettings(
+    compaction_lag_ms=int(LAG_S * 1_000),
+    overrides={"segment.ms": "15000", "min.cleanable.dirty.ratio": "0.01"},
+)
 
 
 def main() -> int:
@@ -39,20 +47,24 @@ def main() -> int:
 
 
 def _soak(folder: Path, minutes: float, seed: int) -> SoakRecord:
-    fleet = LocalFleet(folder / "fleet", SETTINGS)
-    fleet.up(2, 1)
+    fleet = LinkedFleet(folder / "fleet", SETTINGS)
     try:
-        with stage_on(fleet, small_topology(fleet)) as stage:
-            return Soak(stage, fleet, folder, seed).run(minutes)
+        fleet.up(2, 1)
+        topology = small_topology(fleet, _TOPICS)
+        with stage_on(fleet, topology) as stage:
+            return Soak(stage, fleet, topology, folder, seed).run(minutes)
     finally:
-        fleet.down(wipe=True)
+        fleet.close()
 
 
 def _tell(record: SoakRecord) -> None:
     lines = [
         f"seed {record.seed}: {record.minutes:g} minutes, {record.rounds} rounds",
         f"{record.operations} accepted changes, {record.moves} moves",
-        *(f"  {count} x {name}" for name, count in sorted(record.faults.items())),
+        *(
+            f"  {one.times} x {name}: {one.fault_s:g} s, and {one.check_s:g} s until all was right"
+            for name, one in sorted(record.took.items())
+        ),
         f"{'grows':28} {'from':>9} {'to':>9} {'a minute':>9} {'at most':>8}",
         *(
             f"{one.name:28} {one.first:9.1f} {one.last:9.1f} {one.per_minute:9.2f} {one.bound:8.1f}"
