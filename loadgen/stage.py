@@ -199,7 +199,7 @@ class Keeper:
             found = msgspec.json.decode(self.file.read_bytes(), type=_Book)
         except FileNotFoundError:
             return None
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             fault = Fault(str(self.file), "unreadable", str(error))
             raise ConfigError(
                 "the stage's record cannot be read: --fresh makes anew", [fault]

@@ -18,6 +18,7 @@ without either it is every time.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -103,6 +104,7 @@ POINTS: Mapping[str, str] = MappingProxyType(
 """Every failpoint, and what is done and not done when it is reached."""
 
 _TROUBLE = "SOUTHBOUND_FAILPOINTS cannot be used"
+_DIGITS_MAX = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +170,19 @@ def _parsed(word: str) -> tuple[str, Action]:
         raise ConfigError(_TROUBLE, [Fault(name, deed, "must be kill, error or delay:SECONDS")])
     again = not at or when.endswith("+")
     number = when.removesuffix("+") if at else "1"
-    if not number.isdecimal() or int(number) < 1:
+    if not number.isdecimal() or len(number) > _DIGITS_MAX or int(number) < 1:
         raise ConfigError(_TROUBLE, [Fault(name, when, "must be a number from 1")])
+    return name, Action(verb, _seconds(name, seconds), int(number), again)
+
+
+def _seconds(name: str, text: str) -> float:
     try:
-        return name, Action(verb, float(seconds or 0), int(number), again)
+        seconds = float(text or 0)
     except ValueError:
-        raise ConfigError(_TROUBLE, [Fault(name, seconds, "must be seconds")]) from None
+        seconds = math.nan
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:
+        raise ConfigError(_TROUBLE, [Fault(name, text, "must be seconds")])
+    return seconds
 
 
 def _from_environment() -> Armed | None:

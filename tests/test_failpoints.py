@@ -138,3 +138,12 @@ def test_nobody_is_armed_unless_told() -> None:
     """The tests' own process, for one."""
     assert failpoints.armed is None
     assert run("").stdout == "alive\n"
+
+
+@pytest.mark.parametrize(
+    "action", ["kill@" + "9" * 5_000, "delay:nan", "delay:inf", "delay:-1", "delay:1e300"]
+)
+def test_a_number_that_is_none_is_refused(action: str) -> None:
+    """No process waits for ever, or not at all, for a slip of the hand."""
+    with pytest.raises(ConfigError, match=_NAME):
+        Armed.of(f"{_NAME}={action}")

@@ -89,9 +89,9 @@ def named(*inputs: Inputs) -> dict[str, float]:
     """Return every number by its name. Raises `ConfigError` naming each that cannot be."""
     values = {name: value for one in inputs for name, value in _values(one)}
     faults = [
-        Fault(name, value, "must be at least 1" if name in _WHOLE else "must be above 0")
+        Fault(name, value, f"must be {words}")
         for name, value in values.items()
-        if (not value > 0 and name not in _MAY_BE_NONE) or (name in _WHOLE and value < 1)
+        if (words := _missed(name, value))
     ]
     faults += [
         Fault(name, values[name], "is a share, at most 1")
@@ -103,6 +103,19 @@ def named(*inputs: Inputs) -> dict[str, float]:
     return values
 
 
+def _missed(name: str, value: float) -> str:
+    """Say what a number would have to be; nothing where it is that. None is a number (nan) or endless."""
+    if name in _WHOLE and not value >= 1:
+        return "at least 1"
+    if name not in _MAY_BE_NONE and not value >= _LEAST:
+        return f"above 0, at least {_LEAST:g}"
+    if not value >= 0:
+        return "at least 0"
+    return "" if value <= _MOST else f"at most {_MOST:g}"
+
+
+_LEAST, _MOST = 1e-6, 1e15
+"""What lies beyond is a slip of the hand, and arithmetic with it comes to nothing."""
 _WHOLE = {"hosts", "azs", "partitions", "topics_max", "replication", "publishers", "segments"}
 _MAY_BE_NONE = {"changes_per_s", "vpc_changes_per_s", "vpcs_per_host", "vpc_resources"}
 

@@ -6,6 +6,7 @@ of brokers is the bound that one broker fewer would pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,8 +58,20 @@ class Plan:
 def plan(demand: Demand, aims: Aims, ceilings: Ceilings, costs: Mapping[str, float]) -> Plan:
     """Plan a fleet. `costs`: unit costs by name.
 
-    Raises `ConfigError` for numbers that cannot be, `PlanError` where no number of brokers will do.
+    Raises `ConfigError` for numbers that cannot be, `PlanError` where no number of brokers will do,
+    or where the numbers are so far apart that nothing can be computed from them.
     """
+    try:
+        found = _plan(demand, aims, ceilings, costs)
+    except (ArithmeticError, ValueError) as error:
+        raise PlanError(f"these numbers are too far apart for a plan: {error}") from error
+    odd = [one.name for one in found.quantities if not math.isfinite(one.value)]
+    if odd:
+        raise PlanError(f"these numbers are too far apart for a plan: {odd[0]} has no value")
+    return found
+
+
+def _plan(demand: Demand, aims: Aims, ceilings: Ceilings, costs: Mapping[str, float]) -> Plan:
     values = {**named(demand, aims, ceilings), **costs}
     # Two names that are both an input and an outcome.
     values["restart_s_aimed"] = values.pop("restart_s")

@@ -6,6 +6,7 @@ machine, its software, its command, its time and how busy the machine was; one s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -15,10 +16,12 @@ import msgspec
 
 from loadgen.capacity.costs import COSTS
 from southbound.bench.result import BenchResult, Row
+from southbound.documents.text import read_bounded
 from southbound.errors import ConfigError, Fault
 
 NAME = "units"
 LOAD = "load average before and after"
+_BYTES_MAX = 16 << 20
 
 
 class Units(NamedTuple):
@@ -37,10 +40,15 @@ def shipped() -> Units:
 def read_units(file: Path) -> Units:
     """Read a document of `bench units`. Raises `ConfigError` naming what is wrong with it."""
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        fault = Fault("units", str(file), error.strerror or "cannot be read")
+        with file.open("rb") as opened:
+            content = read_bounded(opened, _BYTES_MAX)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        fault = Fault("units", str(file), reason)
         raise ConfigError("the unit costs cannot be read", [fault]) from error
+    if len(content) > _BYTES_MAX:
+        fault = Fault("units", str(file), f"at most {_BYTES_MAX} bytes")
+        raise ConfigError("the unit costs cannot be read", [fault])
     return _units(content, str(file))
 
 
@@ -53,14 +61,14 @@ def result_of(costs: Mapping[str, float], settings: Mapping[str, str]) -> BenchR
 def _units(content: bytes, place: str) -> Units:
     try:
         document = msgspec.json.decode(content, type=_Document)
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         fault = Fault(place, content[:80], f"is no document of `southbound bench units`: {error}")
         raise ConfigError("the unit costs cannot be read", [fault]) from error
     costs = {row.metric: row.value for row in document.rows}
     faults = [
-        Fault(f"{place}: {name}", costs.get(name), "is missing, or below 0")
+        Fault(f"{place}: {name}", costs.get(name), "is missing, below 0, or endless")
         for name in COSTS
-        if not costs.get(name, -1) >= 0
+        if not 0 <= costs.get(name, -1) < math.inf
     ]
     if faults:
         raise ConfigError("the unit costs are not complete: measure them with bench units", faults)

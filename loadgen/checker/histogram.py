@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from southbound.errors import WireError
+
 _BITS = 11
 """Values below 2^11 have buckets of their own; beyond, 2^10 buckets for each power of two."""
 
@@ -113,9 +115,12 @@ class Histogram:
 
     @classmethod
     def decode(cls, data: bytes) -> Histogram:
-        """Read what `encode` returned. Raises `msgspec.DecodeError`."""
+        """Read what `encode` returned. Raises `WireError`."""
         fields: Any = tuple[int, int, int, list[tuple[int, int]]]
-        smallest, largest, total, counts = msgspec.msgpack.decode(data, type=fields)
+        try:
+            smallest, largest, total, counts = msgspec.msgpack.decode(data, type=fields)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise WireError(f"not a histogram: {error}") from error
         made = cls()
         made._counts.update(dict(counts))
         made.count = sum(made._counts.values())

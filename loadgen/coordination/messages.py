@@ -113,5 +113,5 @@ def unpack(data: bytes, kind: type[Any]) -> Any:
     """Read a message of a kind. Raises `WireError` when it is none."""
     try:
         return _decoders[kind].decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(f"not a message of the load generator: {error}") from error

@@ -8,6 +8,7 @@ whoever reads it is told by a `Truncated` event, never by silence.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ from southbound.errors import WireError
 _LENGTH = struct.Struct(">I")
 _LEVEL = 1
 _FRAME_BYTES = 1 << 20
+_FRAME_BYTES_MAX = 64 << 20
 _CLOSED = b"end"
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])
@@ -113,8 +115,8 @@ class History:
 
     def _events(self, data: bytes) -> list[Event]:
         try:
-            return _decoder.decode(zlib.decompress(data))
-        except (zlib.error, msgspec.MsgspecError) as error:
+            return _decoder.decode(_unpacked(data))
+        except (zlib.error, msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise WireError(f"{self.path} is no history: {error}") from error
 
 
@@ -134,10 +136,22 @@ def _array(events: list[bytes]) -> bytes:
     return b"\xdd" + _LENGTH.pack(len(events)) + b"".join(events)
 
 
+def _unpacked(data: bytes) -> bytes:
+    """Return a frame's events. Raises `ValueError` for one that unfolds to more than is ever written."""
+    unpacker = zlib.decompressobj()
+    events = unpacker.decompress(data, _FRAME_BYTES_MAX)
+    if not unpacker.eof:
+        raise ValueError(f"a frame is cut, or holds more than {_FRAME_BYTES_MAX} bytes")
+    return events
+
+
 def _frame(file: BinaryIO) -> bytes | None:
+    """Return the next frame; None at the end, and for one that is not all there."""
     head = file.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
     (length,) = _LENGTH.unpack(head)
-    data = file.read(length)
-    return data if len(data) == length else None
+    # What a length announces is not believed before it is there: reading would make room for it.
+    if length > os.fstat(file.fileno()).st_size - file.tell():
+        return None
+    return file.read(length)

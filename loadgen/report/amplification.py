@@ -22,6 +22,7 @@ _METRIC = "host records read per record needed, mean"
 _TOPICS = 10
 _AIM = 10.1
 _AIM_AT = 10
+_DIGITS_MAX = 12
 
 
 class Shape(NamedTuple):
@@ -95,7 +96,9 @@ def _share(document: Document) -> float | None:
     """Return how many hosts a slot of a run held in the mean, from its settings."""
     hosts = document.settings.get("hosts", "").replace(",", " ").split()
     slots = document.settings.get("host partitions", "")
-    if not hosts or not hosts[0].isdigit() or not slots.isdigit():
+    if not hosts or not all(one.isascii() and one.isdigit() for one in (hosts[0], slots)):
+        return None
+    if max(len(hosts[0]), len(slots)) > _DIGITS_MAX or not int(slots):
         return None
     return int(hosts[0]) / int(slots)
 

@@ -74,7 +74,7 @@ def read_documents(folder: Path) -> Found:
     for file in sorted(folder.glob("*.json")):
         try:
             document = msgspec.json.decode(file.read_bytes(), type=Document)
-        except (msgspec.DecodeError, OSError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError, OSError) as error:
             refused.append(Fault(file.name, "", f"is no document of a benchmark: {error}"))
             continue
         known = newest.get(document.name)

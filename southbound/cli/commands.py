@@ -7,6 +7,7 @@ understands (`--output`, `--redis`, `--tracker`, `--local-dir`) may stand before
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import typer
@@ -51,6 +52,8 @@ class Verb(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take the shared options into the session."""
         rest: list[str] = super().parse_args(ctx, args)
+        for param in self.params:
+            _check_number(ctx, param, ctx.params.get(param.name or ""))
         root = ctx.find_root()
         for name in Session.FIELDS:
             value = ctx.params.pop(name, None)
@@ -58,6 +61,12 @@ class Verb(TyperCommand):
             if source is not None and source.name == "COMMANDLINE" and root.obj is not None:
                 root.obj = root.obj.with_option(name, value)
         return rest
+
+
+def _check_number(ctx: Any, param: Any, value: object) -> None:
+    """Refuse nan and inf: they are seconds and sizes, of which there are neither."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of anything.", ctx=ctx, param=param)
 
 
 def noun(help: str) -> typer.Typer:  # noqa: A002  # typer's word

@@ -99,7 +99,7 @@ class Session:
 
         url = self.tracker
         if not url and self.uses_fleet and self.tracker_file.is_file():
-            url = self.tracker_file.read_text(encoding="utf-8").strip()
+            url = self.tracker_file.read_text(encoding="utf-8", errors="replace").strip()
         if not url:
             raise ConfigError(
                 f"no tracker is named: give --tracker or set {TRACKER_VARIABLE}"

@@ -26,10 +26,17 @@ _ROWS_MAX = 200
 
 
 def moment(at_us: int) -> str | None:
-    """Return a time of microseconds since 1970 as text, or None for none."""
+    """Return a time of microseconds since 1970 as text, or None for none.
+
+    A node whose clock is wrong by millennia may tell one that no calendar holds.
+    """
     if not at_us:
         return None
-    return datetime.fromtimestamp(at_us / 1e6, UTC).astimezone().isoformat(" ", "milliseconds")
+    try:
+        at = datetime.fromtimestamp(at_us / 1e6, UTC).astimezone()
+    except (OverflowError, ValueError, OSError):
+        return f"{at_us} us since 1970"
+    return at.isoformat(" ", "milliseconds")
 
 
 def show_host(session: Session, host: EffectiveHost) -> None:

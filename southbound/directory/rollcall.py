@@ -69,12 +69,18 @@ class RollCall:
         found: list[Sign] = []
         cursor: bytes = b"0"
         while len(found) < _SIGNS_MAX:
-            cursor, names = self._link.call(
-                "SCAN", cursor, "MATCH", f"{PREFIX}at_work:*", "COUNT", _COUNT
-            )
-            values = self._link.call("MGET", *names) if names else []
-            found += [sign for value in values if (sign := _read(value)) is not None]
-            if int(cursor) == 0:
+            try:
+                cursor, names = self._link.call(
+                    "SCAN", cursor, "MATCH", f"{PREFIX}at_work:*", "COUNT", _COUNT
+                )
+                values = self._link.call("MGET", *names) if names else []
+                found += [sign for value in values if (sign := _read(value)) is not None]
+                is_over = int(cursor) == 0
+            except (TypeError, ValueError) as error:
+                raise EdgeError(
+                    f"what answers at {self._link.address} is no Redis: {error}", retryable=False
+                ) from error
+            if is_over:
                 break
         return sorted(found, key=lambda sign: (sign.service, sign.where))
 
@@ -85,5 +91,5 @@ def _read(value: bytes | None) -> Sign | None:
         return None
     try:
         return msgspec.json.decode(value, type=Sign)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None

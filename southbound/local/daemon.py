@@ -44,14 +44,15 @@ class Daemon:
     def pid(self) -> int | None:
         """Return the id of the running process, None when it does not run."""
         try:
-            number, mark = self._pid_file.read_text().split()
+            text, mark = self._pid_file.read_text().split()
+            number = int(text)
         except FileNotFoundError:
             return None
         except ValueError:
             raise EdgeError(
                 f"{self._pid_file} of {self.name} does not hold a process id", retryable=False
             ) from None
-        return int(number) if launch.start_mark(int(number)) == mark else None
+        return number if launch.start_mark(number) == mark else None
 
     def start(self, command: Sequence[str | Path]) -> None:
         """Start the command (its first word an absolute path), detached from this process.

@@ -249,16 +249,12 @@ class LocalFleet:
     def _read_topology(self) -> dict[str, Any] | None:
         """Return the file as plain data (its meaning is judged by whoever applies it)."""
         try:
-            found = yaml.safe_load(self.topology_file.read_text())
+            return layout.read_document(self.topology_file.read_bytes())
         except FileNotFoundError:
             return None
-        except yaml.YAMLError as error:
+        except ValueError as error:
             fault = Fault(str(self.topology_file), "unreadable", str(error))
             raise ConfigError("the fleet's topology cannot be read", [fault]) from error
-        if not isinstance(found, dict):
-            fault = Fault(str(self.topology_file), found, "is not a topology")
-            raise ConfigError("the fleet's topology cannot be read", [fault])
-        return found
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

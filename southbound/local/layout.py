@@ -10,11 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from southbound.local.ports import LOOPBACK
 from southbound.local.record import FleetRecord
 
 Document = dict[str, Any]
 _SECTIONS = {"azs": "id", "clusters": "id", "pools": "id", "public": "kind"}
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BYTES_MAX = 1 << 20
+_DEPTH_MAX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,42 @@ def _pool(cluster: str, cls: str, size: PoolSize) -> Document:
         "partitions": size.partitions,
         "max_per_slot": size.max_per_slot,
     }
+
+
+def read_document(data: bytes) -> Document:
+    """Read a topology document as far as `extended` needs it; its meaning whoever applies it judges.
+
+    Raises `ValueError` for what is none: its size, its nesting and what it unfolds to are bounded.
+    """
+    if len(data) > _BYTES_MAX:
+        raise ValueError(f"is larger than {_BYTES_MAX} bytes")
+    text = data.decode()
+    try:
+        _check_shape(text)
+        found = yaml.load(text, Loader=_LOADER)  # noqa: S506  # a safe loader
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(found, dict):
+        raise ValueError("is not a topology")  # noqa: TRY004  # one error for all that it may be
+    for section, key in _SECTIONS.items():
+        entries = found.get(section) or []
+        if not isinstance(entries, list) or not all(
+            isinstance(entry, dict) and isinstance(entry.get(key), str) for entry in entries
+        ):
+            raise ValueError(f"{section}: must be a list of maps, each with its {key}")
+    return found
+
+
+def _check_shape(text: str) -> None:
+    """Refuse what costs a reader more than its bytes: deep nesting, and merge keys, which multiply."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH_MAX:
+            raise ValueError(f"is nested deeper than {_DEPTH_MAX} levels")
+        if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
+            raise ValueError("merge keys are not supported: write the fields out")
 
 
 def extended(existing: Mapping[str, Any], wanted: Document) -> Document:

@@ -199,6 +199,14 @@ class _Server(ThreadingHTTPServer):
             self.shutdown_request(request)
 
 
+def _encoder(accepted: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """Return how metrics are written for who accepts this; a header that makes no sense is none."""
+    try:
+        return choose_encoder(accepted)
+    except (TypeError, ValueError):
+        return choose_encoder("")
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = REQUEST_TIMEOUT_S
@@ -225,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
                 status = self.server.status()
                 self._tell(status.live and status.ready, status)
             case "/metrics":
-                encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+                encode, content_type = _encoder(self.headers.get("Accept", ""))
                 self._answer(HTTPStatus.OK, content_type, encode(self.server.registry))
             case _:
                 self._answer_more()

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _LEVELS = ("debug", "info", "warning", "error")
 _SCHEMES = ("redis://", "rediss://", "unix://")
+_PORT_DIGITS_MAX = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +150,8 @@ def _health(
 def address_of(text: str, option: str = "health") -> tuple[str, int]:
     """Read `HOST:PORT`. Raises `ConfigError` naming the option."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65_535:
+    is_number = port.isascii() and port.isdigit() and len(port) <= _PORT_DIGITS_MAX
+    if not colon or not is_number or int(port) > 65_535:
         fault = Fault(option, text, "must be HOST:PORT, such as 127.0.0.1:9464")
         raise ConfigError("no address to listen on", [fault])
     return host.strip("[]") or "127.0.0.1", int(port)

@@ -74,7 +74,8 @@ def finished(draft: Draft, goal: Goal) -> Plan:
 def parse_slot(text: str, topology: Topology) -> Slot:
     """Read `pool/topic/partition`. Raises `ConfigError`, or `PlanError` for an unknown pool."""
     name, *numbers = text.split("/")
-    if len(numbers) != 2 or not all(one.isascii() and one.isdigit() for one in numbers):
+    are_short = all(one.isascii() and one.isdigit() and len(one) < 10 for one in numbers)
+    if len(numbers) != 2 or not are_short:
         fault = Fault("slot", text, "must be pool/topic/partition")
         raise ConfigError("not a slot", [fault])
     pool = topology.pool(name)

@@ -60,16 +60,16 @@ class TrackerClient:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
-            fault = Fault("tracker", url, "must be http://HOST:PORT")
-            raise ConfigError("unusable address of a tracker", [fault])
         try:
+            parts = urlsplit(url)
             self._port = parts.port or 80
         except ValueError as error:
             raise ConfigError(
                 "unusable address of a tracker", [Fault("tracker", url, str(error))]
             ) from error
+        if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
+            fault = Fault("tracker", url, "must be http://HOST:PORT")
+            raise ConfigError("unusable address of a tracker", [fault])
         self._host = parts.hostname
         self._url = url
 
@@ -88,13 +88,20 @@ class TrackerClient:
         timeout_s: float = 30.0,
     ) -> Gate:
         """Wait until a resource is fully programmed on a host, or the time is over; say how it is."""
-        query = {"kind": kind, "id": id, "revision": str(revision or ""), "vpc": vpc}
+        query = {
+            "kind": check_id(kind, "kind"),
+            "id": check_id(id, "id"),
+            "revision": str(revision or ""),
+            "vpc": check_id(vpc, "vpc") if vpc else "",
+        }
         deadline_s = time.monotonic() + timeout_s
         while True:
             rest_s = max(deadline_s - time.monotonic(), 0.0)
             asked = {**query, "timeout_s": f"{min(rest_s, _WAIT_S):.3f}"}
             gate = self._get(f"/v1/hosts/{_id(host)}/gate", asked, Gate)
-            assert gate is not None, "a gate always answers"
+            if gate is None:
+                # A gate answers for hosts of which nothing was told, too.
+                raise self._no_tracker("it knows no gates")
             if gate.ready or time.monotonic() >= deadline_s:
                 return gate
 
@@ -170,9 +177,10 @@ class TrackerClient:
         try:
             return msgspec.json.decode(answer, type=kind)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise EdgeError(
-                f"what answers at {self._url} is no tracker: {error}", retryable=False
-            ) from error
+            raise self._no_tracker(str(error)) from error
+
+    def _no_tracker(self, why: str) -> EdgeError:
+        return EdgeError(f"what answers at {self._url} is no tracker: {why}", retryable=False)
 
     def _refusal(self, status: int, answer: bytes) -> ConfigError | EdgeError:
         try:

@@ -110,5 +110,5 @@ def _told(file: Path | None, url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if file.is_file() and file.read_text(encoding="utf-8").strip() == url:
+        if file.is_file() and file.read_text(encoding="utf-8", errors="replace").strip() == url:
             file.unlink()

@@ -104,17 +104,30 @@ VALUES = [
     (("hosts", "register", "--az", "az", "é" * 200, *NOBODY), "255"),
     (("hosts", "effective", "\udcff", *TRACKER), "control"),
     (("hosts", "gate", "h", "\udcff", *TRACKER), ""),
+    (("hosts", "gate", "h", "--port", "\udcff", *TRACKER), "control"),
+    (("hosts", "gate", "h", "--port", "p", "--timeout", "nan", *TRACKER), "timeout"),
+    (("changesets", "show", "c", "--timeout", "inf", *TRACKER), "timeout"),
+    (("changesets", "list", "--tracker", "http://["), "tracker"),
+    (("shards", "plan", "--even", "--sample", "inf", *NOBODY), "sample"),
+    (("plan-capacity", "--changes", "nan"), "changes"),
+    (("plan-capacity", "--set", "hosts=nan"), "hosts"),
+    (("plan-capacity", "--set", "roll_s=inf"), "roll_s"),
+    (("plan-capacity", "--hosts", "9" * 30), "hosts"),
+    (("plan-capacity", "--units", "/dev/zero"), "units"),
     (("changesets", "show", "a" * 300, *TRACKER), "255"),
     (("changesets", "list", "--limit", "many", *TRACKER), "limit"),
     (("changesets", "list", "--tracker", "gopher://x"), "tracker"),
     (("publish", "x.yaml", "--timeout", "soon"), "timeout"),
     (("publish", "x.yaml", "--timeout", "-1"), "timeout"),
+    (("publish", "x.yaml", "--timeout", "nan"), "timeout"),
     (("publish", "x.yaml", "--wait", "forever"), "wait"),
     (("publish", "x.yaml", "--revision-offset", "1.5"), "revision-offset"),
     (("shards", "plan", "--even", "--by", "magic", *NOBODY), "by"),
     (("shards", "plan", "--host", "h", *NOBODY), "to"),
     (("shards", "plan", *NOBODY), "goal"),
     (("tracker", "run", "--listen", "nowhere", *NOBODY), "listen"),
+    (("tracker", "run", "--listen", "h:²", *NOBODY), "listen"),
+    (("tracker", "run", "--listen", "h:" + "1" * 5_000, *NOBODY), "listen"),
     (("worker", "run", "--kind", "a\x1fb", *NOBODY), "kind"),
     (("hosts", "list", "--redis", "\x01"), "redis"),
     (("--output", "xml", "hosts", "list"), "output"),
@@ -138,3 +151,26 @@ def test_a_path_that_no_file_system_takes_is_one_sentence(run: Run) -> None:
     result = run("local", "status", "--local-dir", "a" * 300)
     assert result.exit_code == EdgeError.exit_code
     assert "too long" in result.stderr
+
+
+def test_a_time_that_no_calendar_holds_is_told_as_a_number() -> None:
+    """Nodes may tell any: what stands there is shown all the same."""
+    from southbound.cli.tracked import moment
+
+    assert moment(2**62) == f"{2**62} us since 1970"
+    assert moment(-(2**62)) == f"{-(2**62)} us since 1970"
+    assert moment(0) is None
+    assert str(moment(1_700_000_000_000_000)).startswith("2023-11-1")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"http://[", b"", b"nothing"])
+def test_a_trackers_file_that_holds_no_address_is_one_message(
+    run: Run, tmp_path: Path, content: bytes
+) -> None:
+    """Somebody wrote into a local fleet's folder."""
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "nothing" / "fleet.json").write_text("{}")
+    (tmp_path / "nothing" / "tracker.url").write_bytes(content)
+    result = run("changesets", "list")
+    assert result.exit_code == ConfigError.exit_code
+    assert "tracker" in result.stderr

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from loadgen.capacity.costs import COSTS
@@ -158,3 +159,58 @@ def test_costs_that_are_not_whole_are_refused(tmp_path: Path) -> None:
         read_units(file)
     with pytest.raises(ConfigError, match="units"):
         read_units(tmp_path / "none.json")
+
+
+_NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
+_NAMES = sorted(name for one in (Demand(), Aims(), Ceilings()) for name in asdict(one))
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(st.sampled_from(_NAMES), _NUMBERS, min_size=1, max_size=4))
+def test_any_numbers_make_a_plan_or_are_refused_by_name(numbers: dict[str, float]) -> None:
+    """Endless ones, none at all, the smallest that there are: no arithmetic of ours shows through."""
+
+    def own(kind: type[Any]) -> Any:
+        known = asdict(kind())
+        return kind(**{name: value for name, value in numbers.items() if name in known})
+
+    refused: ConfigError | None = None
+    try:
+        assert plan(own(Demand), own(Aims), own(Ceilings), _COSTS).shape
+    except ConfigError as error:
+        refused = error
+    except PlanError as error:
+        event(str(error)[:40])
+    assert refused is None or {fault.place for fault in refused.faults} <= numbers.keys()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1e300])
+@pytest.mark.parametrize("name", ["changes_per_s", "hosts"])
+def test_what_is_no_number_of_anything_is_refused(name: str, value: float) -> None:
+    """Such as a rate below nought."""
+    with pytest.raises(ConfigError, match=name):
+        _plan(replace(Demand(), **{name: value}))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff",
+        b'{"a":' * 5_000,
+        b'{"name": "\xff"}',
+        b'{"rows": [{"metric": "m", "value": 1e999}]}',
+    ],
+    ids=["no text", "deep", "no UTF-8", "endless"],
+)
+def test_a_file_that_holds_no_unit_costs_is_named(tmp_path: Path, content: bytes) -> None:
+    """Whatever it is."""
+    file = tmp_path / "units.json"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"units\.json"):
+        read_units(file)
+
+
+def test_a_file_without_end_is_no_file_of_unit_costs() -> None:
+    """It is read as far as the largest may be."""
+    with pytest.raises(ConfigError, match="at most"):
+        read_units(Path("/dev/zero"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.checker.histogram import Histogram, bucket_of, highest_of
+from southbound.errors import WireError
 
 _values = st.lists(st.integers(0, 1 << 50), min_size=1, max_size=200)
 _SHARES = (0.5, 0.9, 0.99, 0.999, 1.0)
@@ -65,3 +67,10 @@ def test_nothing_has_a_summary_too() -> None:
     assert histogram.summary().count == 0
     histogram.merge(Histogram())
     assert histogram.count == 0
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"\x94\x01\x02\x03", b"\x91" * 9_000, b"\x80"])
+def test_what_is_no_histogram_is_a_wire_error(data: bytes) -> None:
+    """Another process said it."""
+    with pytest.raises(WireError, match="histogram"):
+        Histogram.decode(data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,35 @@ def test_a_recorder_writes_counts(tmp_path: Path) -> None:
     recorder.read(Counts(host=Reads(10, 1), vpc=Reads(5, 2)), 7)
     recorder.close()
     assert list(History(tmp_path / "h")) == [Read(7, 10, 1, 5, 2)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (5).to_bytes(4) + b"abcde",
+        b"\0\0\0\x01x",
+        b"".join((len(one).to_bytes(4) + one) for one in [zlib.compress(b"\xff")]),
+        b"".join((len(one).to_bytes(4) + one) for one in [zlib.compress(b"\xdd\xff\xff\xff\xff")]),
+        b"".join((len(one).to_bytes(4) + one) for one in [zlib.compress(b"\x91" * 9_000)]),
+    ],
+    ids=["text", "byte", "no array", "announcing", "deep"],
+)
+def test_a_file_of_other_things_is_no_history(tmp_path: Path, data: bytes) -> None:
+    """An error of ours names it."""
+    (tmp_path / "h").write_bytes(data)
+    with pytest.raises(WireError, match="no history"):
+        list(History(tmp_path / "h"))
+
+
+def test_what_a_frame_announces_or_unfolds_to_takes_bounded_memory(tmp_path: Path) -> None:
+    """Four gigabytes announced, and one gigabyte packed into a megabyte."""
+    packed = zlib.compress(bytes(1 << 28), 9)
+    tracemalloc.start()
+    (tmp_path / "h").write_bytes(b"\xff\xff\xff\xff" + b"a" * 100)
+    assert [type(one) for one in History(tmp_path / "h")] == [Truncated]
+    (tmp_path / "h").write_bytes(len(packed).to_bytes(4) + packed)
+    with pytest.raises(WireError, match="no history"):
+        list(History(tmp_path / "h"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 << 20

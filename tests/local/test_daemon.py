@@ -132,3 +132,11 @@ def test_last_words_are_the_ends_of_log_and_console(daemon: Daemon, tmp_path: Pa
     daemon.directory.mkdir()
     daemon.console.write_text("boom\n")
     assert daemon.last_words(log, lines=2).split() == ["98", "99", "boom"]
+
+
+@pytest.mark.parametrize("content", ["", "1", "a b", "1 2 3", "9" * 5_000 + " m"])
+def test_a_pid_file_that_holds_none_is_named(tmp_path: Path, content: str) -> None:
+    """No process is taken for it."""
+    (tmp_path / "pid").write_text(content)
+    with pytest.raises(EdgeError, match="process id"):
+        Daemon("d", tmp_path).pid()

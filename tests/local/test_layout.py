@@ -1,7 +1,8 @@
 import pytest
+import yaml
 
 from southbound.documents.topology import topology_of
-from southbound.local.layout import LayoutSettings, PoolSize, document, extended
+from southbound.local.layout import LayoutSettings, PoolSize, document, extended, read_document
 from southbound.local.record import planned
 
 
@@ -78,3 +79,36 @@ def test_the_document_is_a_valid_topology(clusters: int, azs: int) -> None:
     assert len(topology.clusters) == clusters
     assert len(topology.azs) == azs
     assert len(topology.pools) == 2 * clusters
+
+
+def test_a_document_is_read_as_it_was_written() -> None:
+    """And a fleet that grows adds to it."""
+    made = document(planned(None, 2, 2, "here"), LayoutSettings())
+    assert read_document(yaml.safe_dump(made).encode()) == made
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[1]",
+        b"\xff",
+        b"- " * 100_000,
+        b"{a: " * 100_000,
+        b"[" * 300_000,
+        b"azs: 1",
+        b"azs: [1]",
+        b"pools: [{id: [1]}]",
+        b"public: [{id: x}]",
+        b"a: " + b"9" * 300_000,
+        b"a: 2001-99-99",
+        b"a: &a {k: v}\nb: {<<: *a}\n",
+        b"!!python/object/apply:os.system ['true']",
+        b"#" * (1 << 20) + b"#",
+    ],
+    ids=lambda data: repr(data[:20]),
+)
+def test_what_is_no_document_is_a_value_error(data: bytes) -> None:
+    """At once, whatever it would unfold to."""
+    with pytest.raises(ValueError, match=r"."):
+        read_document(data)

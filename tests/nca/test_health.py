@@ -258,3 +258,17 @@ def test_who_speaks_byte_by_byte_is_left_in_the_end(
         assert get(server, "/livez") == (200, "ok\n")
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    "accepted",
+    ["application/openmetrics-text; version=x", "text/plain; version=1.0.*", ";;;=,", "\xff"],
+)
+def test_metrics_are_told_whatever_is_accepted(server: HealthServer, accepted: str) -> None:
+    """A header that makes no sense is none."""
+    connection = HTTPConnection(*server.address, timeout=10)
+    connection.request("GET", "/metrics", headers={"Accept": accepted})
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert b"things" in answer.read()
+    connection.close()

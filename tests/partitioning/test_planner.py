@@ -342,7 +342,7 @@ def test_names_are_checked() -> None:
     ):
         with pytest.raises(PlanError, match=what.partition("/")[0]):
             make_plan(snapshot, Goal(kind=kind, what=(what,)))
-    for slot in ("h1", "h1/0/8", "h1/x/0"):
+    for slot in ("h1", "h1/0/8", "h1/x/0", "h1/0/" + "9" * 5_000):
         with pytest.raises(ConfigError, match="slot"):
             make_plan(snapshot, Goal(kind="drain-slot", what=(slot,)))
 

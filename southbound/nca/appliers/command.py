@@ -9,6 +9,7 @@ for it by name or for all by ending with 0.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import shutil
@@ -71,8 +72,8 @@ class CommandApplier:
             faults.append(Fault("argv", self._argv, "must name a command"))
         elif shutil.which(self._argv[0]) is None:
             faults.append(Fault("argv", self._argv[0], "is not a command that can be executed"))
-        if self._timeout_s <= 0:
-            faults.append(Fault("timeout_s", self._timeout_s, "must be above 0"))
+        if not 0 < self._timeout_s < math.inf:
+            faults.append(Fault("timeout_s", self._timeout_s, "must be above 0, and end"))
         if faults:
             raise ConfigError("the command applier cannot work", faults)
 

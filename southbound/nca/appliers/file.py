@@ -413,7 +413,7 @@ def _remove_contents(folder: str) -> None:
 
 def _number_of(version: str) -> int:
     number = version.rpartition("@")[2]
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isascii() and number.isdigit() else 0
 
 
 def _reason(error: Exception) -> str:

@@ -121,9 +121,12 @@ def decode_revision(data: bytes) -> int:
 
 def _read_document(path: Path) -> Document:
     try:
-        return _document_decoder.decode(path.read_bytes())
+        document = _document_decoder.decode(path.read_bytes())
+        # Whose resource it is must be told, too.
+        assert document.key
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise EdgeError(f"{path}: not a document of this tree: {error}", retryable=False) from error
+    return document
 
 
 def _scope_folders(root: Path) -> Iterator[Path]:

@@ -265,6 +265,8 @@ def test_no_shell_reads_the_arguments() -> None:
         ((), 1.0, "argv"),
         (("/no/such/command",), 1.0, "/no/such/command"),
         (("true",), 0, "timeout_s"),
+        (("true",), float("nan"), "timeout_s"),
+        (("true",), float("inf"), "timeout_s"),
     ],
 )
 def test_a_command_that_cannot_work_is_refused(

@@ -481,3 +481,15 @@ def test_a_snapshot_costs_one_version_for_each_scope(applier: FileApplier, root:
     applier.apply(Plan(first, (HOST, VPC)))
     assert len(read_tree(root)) == 60
     assert sorted(path.name for path in (root / ".versions").iterdir()) == ["host@2", "vpc@v1@1"]
+
+
+def test_a_folder_that_somebody_put_among_the_versions_is_cleared(tmp_path: Path) -> None:
+    """Whatever its name looks like."""
+    applier = FileApplier(tmp_path)
+    applier.open()
+    applier.close()
+    (versions,) = (one for one in tmp_path.rglob("*") if one.is_dir() and "version" in one.name)
+    (versions / "host@\u00b2").mkdir()
+    applier.open()
+    applier.close()
+    assert list(versions.iterdir()) == []

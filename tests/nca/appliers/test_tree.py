@@ -152,3 +152,18 @@ def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
         writer.join()
         applier.close()
     assert len(seen) >= 10
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 5_000, b"\xff", b'{"scope": "rack:1"}'])
+def test_a_document_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    """With its path; one of a scope that there is not, too."""
+    change = Change(ResourceKey(host_scope("h"), "port", "p"), 3, Op.UPSERT, {"a": 1})
+    applier = FileApplier(tmp_path)
+    applier.open()
+    applier.apply(Plan((change,)))
+    applier.close()
+    file = tmp_path / "host" / "port" / "p.json"
+    whole = content or file.read_bytes().replace(b"host:h", b"rack:h")
+    file.write_bytes(whole)
+    with pytest.raises(EdgeError, match=r"p\.json"):
+        read_tree(tmp_path)
