@@ -22,6 +22,7 @@ NULL = -1
 
 _PUBLIC_PREFIX = b"p\x1f"
 _SEPARATOR = 0x1F
+_EPOCH_DIGITS_MAX = 19
 
 
 class SlotRecord(NamedTuple):
@@ -211,7 +212,8 @@ def _note_part(facts: ScopeFacts, envelope: Envelope, record: SlotRecord) -> Non
 def _note_control(facts: ScopeFacts, at: int, record: SlotRecord) -> None:
     kind, _, id = record.key[at:].decode(errors="replace").partition("\x1f")
     noted = {HANDOVER: facts.markers, SEAL: facts.seals}.get(kind)
-    if noted is None or not (id.isascii() and id.isdigit()):
+    is_epoch = id.isascii() and id.isdigit() and len(id) <= _EPOCH_DIGITS_MAX
+    if noted is None or not is_epoch:
         return
     if record.value is None:
         noted.pop(record.key, None)
