@@ -43,6 +43,34 @@ def documents() -> tuple[bytes, ...]:
     return tuple(file.read_bytes() for file in (*sorted(own), *small))
 
 
+@cache
+def neutron() -> tuple[bytes, ...]:
+    """Return responses of the Networking API: written ones, real ones where they are present."""
+    return _json_of(_DOCUMENTS / "neutron", _SHARED / "neutron")
+
+
+@cache
+def goalstates() -> tuple[bytes, ...]:
+    """Return goal states: one as Alcor writes it, one with the names and numbers of its messages."""
+    return ((_DOCUMENTS / "goalstate.json").read_bytes(), _NUMBERED)
+
+
+_NUMBERED = b"""{
+ "format_version": 101,
+ "vpc_states": {"v1": {"operation_type": 1, "configuration": {"revision_number": 3, "id": "v1"}}},
+ "security_group_states": {"g1": {"operation_type": 0, "configuration": {"revision_number": 1,
+  "security_group_rules": [{"operation_type": 3, "id": "r1", "direction": 1, "protocol": 2}]}}},
+ "router_states": {"x": {"configuration": {"subnet_routing_tables": [{"subnet_id": "s",
+  "routing_rules": [{"destination": "10.0.0.0/8", "next_hop_ip": "10.0.0.1"}]}]}}},
+ "host_resources": {"h1": {"resources": [{"type": 6, "id": "x"}, {"type": 3, "id": "p"}]}}
+}"""
+
+
+def _json_of(*folders: Path) -> tuple[bytes, ...]:
+    files = sorted(file for folder in folders for file in folder.rglob("*.json"))
+    return tuple(file.read_bytes() for file in files if file.stat().st_size <= _SHARED_BYTES_MAX)
+
+
 def topologies() -> Iterable[bytes]:
     """Return topologies as people write them."""
     return [(_ROOT / "examples" / "topology.yaml").read_bytes()]

@@ -31,7 +31,6 @@ from southbound.directory.moves import MovesTail
 from southbound.directory.rows import RowReader
 from southbound.directory.topologies import decode_stored, encode_stored
 from southbound.directory.verdict import Held, judge
-from southbound.documents.options import ImportOptions
 from southbound.documents.reading import read_texts
 from southbound.documents.topology import dump_topology, read_topology
 from southbound.edge.redis import RedisLink
@@ -52,11 +51,10 @@ from southbound.partitioning.placement import (
     parse_vpc_placement,
 )
 from southbound.partitioning.plan import decode_plan, encode_plan
-from southbound.producer.checks import parcels_of
 from southbound.rebalance.copying import History, Record, copies
 from southbound.rebalance.ledger import Ledger
 from southbound.resources import Op, host_scope
-from southbound.settings import DirectorySettings, DocumentSettings
+from southbound.settings import DirectorySettings
 from southbound.tracker.api import Api
 from southbound.tracker.store import Presence, Read
 from southbound.wire import control
@@ -69,7 +67,7 @@ from southbound.wire.reports import (
     interest_key,
     parse_interest_key,
 )
-from tests.fuzz import samples
+from tests.fuzz import command_line, importers, local_files, peers, samples
 from tests.janitor.log import HERE, NOW_US, RULES
 from tests.nca.records import port, value_of
 from tests.nca.world import HOST, TOPOLOGY, World, address, host
@@ -275,14 +273,9 @@ def _row(data: bytes) -> None:
 
 # Documents.
 
-_SMALL = DocumentSettings(bytes_max=1 << 20, yaml_bytes_max=1 << 18, yaml_nodes_max=20_000)
-
 
 def _documents(data: bytes) -> None:
-    options = ImportOptions(router_hosts=("h9",), security_group_vpc="v9", revision_offset=1)
-    imported = read_texts([("fuzz", data)], options, _SMALL)
-    for changeset in imported.changesets:
-        parcels_of(changeset, 1, None)
+    importers.sent(read_texts([("fuzz", data)], importers.OPTIONS, importers.SMALL))
 
 
 def _topology(data: bytes) -> None:
@@ -420,7 +413,7 @@ def _opened(folder: Path) -> None:
 
 @cache
 def _tracker() -> Any:
-    made = service(_folder() / "tracker")
+    made = service(_folder() / "tracker", wait_max_s=0)
     made.bells.close()
     return SimpleNamespace(service=made, api=Api(made))
 
@@ -444,8 +437,12 @@ def _http(data: bytes) -> None:
     path, _, query = line.decode("latin-1").partition("?")
     parts = tuple(unquote(part) for part in path.strip("/").split("/"))
     fields = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
-    fields.pop("timeout_s", None) if len(fields.get("timeout_s", "")) < 3 else None
     _answered(Request("POST" if body else "GET", parts, fields, body))
+
+
+def _connection(data: bytes) -> None:
+    """A connection: to the server of a tracker, which is the agents' with more behind it."""
+    peers.requests(_tracker().api.answer)(data)
 
 
 def _answered(request: Request) -> None:
@@ -475,6 +472,26 @@ def _whole_records() -> Iterable[bytes]:
 def _entries() -> Iterable[bytes]:
     keys = [b"h\x1fhost-1", b"v\x1fvpc-1", b"p\x1felb\x1fe", b"t\x1ftopology"]
     return [key + b"\n" + value for key in keys for value in samples.golden("move", "journal")]
+
+
+_ANSWER = b'{"n": 0, "ok": true}\n{"n": 1, "ok": false, "error": "no"}\n'
+
+
+def _files() -> Iterable[bytes]:
+    """Return a file of each sort that the command line takes."""
+    return [*samples.topologies(), samples.plan_file(), *samples.goalstates(), b"host,az\nh1,a\n"]
+
+
+def _once(make: Callable[[Path], Callable[[bytes], None]]) -> Callable[[bytes], None]:
+    """Return a target that is made at its first use, in a folder of its own."""
+    made: list[Callable[[bytes], None]] = []
+
+    def run(data: bytes) -> None:
+        if not made:
+            made.append(make(_folder() / make.__name__))
+        made[0](data)
+
+    return run
 
 
 TARGETS = (
@@ -509,6 +526,24 @@ TARGETS = (
     Target("store file", _store_file, lambda: [b"\0\0\0\x10abc", b"\0\0\x10\0" + b"\xff" * 64]),
     Target("status", _status, lambda: samples.golden("report")),
     Target("tracker", _http, lambda: [b"v1/hosts/h", b"v1/hosts/h/gate?id=p&revision=3", _BODY]),
+    Target("neutron", importers.read_neutron, samples.neutron),
+    Target("goalstate", importers.read_goalstate, samples.goalstates),
+    Target("command line", command_line.run_command, lambda: command_line.seeds(_files())),
+    Target(
+        "http",
+        _connection,
+        lambda: peers.REQUESTS,
+    ),
+    Target("tracker answer", peers.read_tracker_answer, peers.tracker_answers),
+    Target("command answer", peers.read_command_answer, lambda: [_ANSWER, b""]),
+    Target("signs", peers.read_signs, peers.signs),
+    Target("messages", peers.read_messages, peers.messages),
+    Target("fleet", _once(local_files.fleet), local_files.fleets),
+    Target("tree", _once(local_files.tree), local_files.trees),
+    Target(
+        "measurements", _once(local_files.measurements), lambda: local_files.measured(_folder())
+    ),
+    Target("words", _once(local_files.words), lambda: local_files.WORDS),
 )
 
 BY_NAME = {target.name: target for target in TARGETS}

@@ -13,6 +13,7 @@ from tests.fuzz.mutations import changed
 from tests.fuzz.targets import BY_NAME, TARGETS, Target, feed, quiet
 
 _SLOW = {"store": 15, "store file": 40, "status": 60, "index": 60, "topology": 60, "agent": 100}
+_SLOW["command line"] = 50
 _EXAMPLES = 150
 
 each_target = pytest.mark.parametrize("target", TARGETS, ids=[one.name for one in TARGETS])
