@@ -75,13 +75,23 @@ class SlotEnds:
         """Return the offset that the next record of each will get. Raises `EdgeError`."""
         if self._client is None:
             self._client = AdminClient(base_config(self._cluster, self._client_id))
-        self._identify(self._client, timeout_s)
+        try:
+            return self._ends(self._client, places, timeout_s)
+        except EdgeError:
+            # It keeps for minutes what it knows of leaders, those too that brokers refuse by now.
+            self.close()
+            raise
+
+    def _ends(
+        self, client: AdminClient, places: Iterable[Place], timeout_s: float
+    ) -> dict[Place, int]:
+        self._identify(client, timeout_s)
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         wanted = [TopicPartition(*place) for place in dict.fromkeys(places)]
         found: dict[Place, int] = {}
         for first in range(0, len(wanted), _BATCH):
             asked = dict.fromkeys(wanted[first : first + _BATCH], latest)
-            answers = self._client.list_offsets(asked, request_timeout=timeout_s)
+            answers = client.list_offsets(asked, request_timeout=timeout_s)
             for at, answer in answers.items():
                 found[Place(at.topic, at.partition)] = self._answer(answer, at, timeout_s)
         return found
