@@ -54,6 +54,7 @@ class Crew:
         self.measured: dict[str, Child] = {}
         self.told_published: set[int] = set()
         self.moves = 0
+        self._open = ""
         self.steady, self.killed, self.other, self.published = (stage.host() for _ in range(4))
         self._movers = tuple(stage.host_id() for _ in range(2))
         self.small_disk = self._mount(self.other.folder / "state")
@@ -139,13 +140,18 @@ class Crew:
     def begin_move(self) -> str:
         """Decide that hosts move to the other cluster; return the plan's id."""
         shards = self._stage.shards
+        if self._open:
+            self.end_move(self._open)
         to = "c2" if shards.cluster_of(self._movers[0]) == "c1" else "c1"
-        return shards.mover.begin(shards.plan(Goal(kind="hosts", what=self._movers, to=to)))
+        plan = shards.plan(Goal(kind="hosts", what=self._movers, to=to))
+        self._open = shards.mover.begin(plan)
+        return self._open
 
     def end_move(self, plan: str) -> None:
         """Carry a plan on to its end."""
         done = self._stage.shards.mover.run(plan)
         assert (done.done, done.failed) == (done.total, {}), done
+        self._open = ""
         self.moves += done.total
 
     def move(self) -> None:

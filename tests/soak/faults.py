@@ -47,7 +47,6 @@ class Faults:
         self._fleet = fleet
         self._crew = crew
         self._random = random
-        self.moves = 0
         self.all: dict[str, Callable[[], None]] = {
             "broker killed": lambda: self._bounce("c1", fleet.kill),
             "other broker killed": lambda: self._bounce("c2", fleet.kill),

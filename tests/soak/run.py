@@ -96,6 +96,7 @@ class Watchman:
             self._seen.add(words)
             minutes = (time.monotonic() - self._began_s) / 60
             self._record.anomalies.append(f"{minutes:.1f} min: {words}"[:_WORDS_MAX])
+            sys.stderr.write(f"WRONG: {self._record.anomalies[-1]}\n")
 
     def _run(self) -> None:
         sample_at_s = 0.0
