@@ -582,6 +582,10 @@ class Directory:
         with self._visit():
             self._roll_call.sign(service, saying, tuple(troubles), seconds)
 
+    def redis_time_us(self) -> int:
+        """Return Redis' time in microseconds since 1970. Raises `EdgeError`."""
+        return self._index.time_us()
+
     def map_version(self) -> int:
         """Return the map's version in Redis, which rises with every change. Raises `EdgeError`."""
         return self._index.status().standing.version

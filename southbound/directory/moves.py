@@ -11,11 +11,11 @@ is counted and passed over.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable
 
 from southbound.edge.append import Appender
 from southbound.edge.kafka import Message
+from southbound.edge.log_time import LogTime
 from southbound.edge.tail import PartitionTail
 from southbound.errors import WireError
 from southbound.partitioning.topology import MOVES_TOPIC, Cluster
@@ -27,12 +27,23 @@ log = logging.getLogger(__name__)
 
 
 class MovesLog:
-    """Appends to a cluster's `sb.moves`. Thread-safe; making it does no IO."""
+    """Appends to a cluster's `sb.moves`. Thread-safe; making it does no IO.
+
+    Entries say since when they stand by `log_time`, which is told the stamps of what is acknowledged.
+    """
 
     def __init__(
-        self, cluster: Cluster, *, client_id: str = "moves", timeout_s: float = 15.0
+        self,
+        cluster: Cluster,
+        *,
+        client_id: str = "moves",
+        timeout_s: float = 15.0,
+        log_time: LogTime | None = None,
     ) -> None:
-        self._appender = Appender(cluster, MOVES_TOPIC, client_id, timeout_s=timeout_s)
+        self._log_time = log_time or LogTime()
+        self._appender = Appender(
+            cluster, MOVES_TOPIC, client_id, timeout_s=timeout_s, log_time=self._log_time
+        )
 
     def append(self, scope: Scope, epoch: int, row: str) -> int:
         """Write where a scope is since `epoch`; return the entry's offset once it is acknowledged.
@@ -44,7 +55,7 @@ class MovesLog:
 
     def append_all(self, rows: Iterable[tuple[Scope, int, str]]) -> list[int]:
         """Do the same for several scopes, each with its epoch and row, at once."""
-        now_us = time.time_ns() // 1000
+        now_us = self._log_time.now_us()
         return self._appender.append(
             [
                 (scope_text(scope).encode(), encode_control(MoveEntry(epoch, row, now_us)))

@@ -19,6 +19,7 @@ from southbound.edge.kafka import (
     edge_error,
     new_producer,
 )
+from southbound.edge.log_time import LogTime
 from southbound.errors import EdgeError, OutcomeUnknown
 from southbound.partitioning.topology import Cluster
 
@@ -28,7 +29,10 @@ _TURN_S = 0.005
 
 
 class Appender:
-    """Appends to one partition of a topic, the first unless told. Thread-safe; no IO to make."""
+    """Appends to one partition of a topic, the first unless told. Thread-safe; no IO to make.
+
+    `log_time` is told the stamps of what is acknowledged.
+    """
 
     def __init__(
         self,
@@ -38,7 +42,9 @@ class Appender:
         *,
         timeout_s: float,
         partition: int = 0,
+        log_time: LogTime | None = None,
     ) -> None:
+        self._log_time = log_time
         self._cluster = cluster
         self._topic = topic
         self._partition = partition
@@ -53,7 +59,7 @@ class Appender:
 
         Raises `OutcomeUnknown` when no answer came in time, `EdgeError` when one was refused.
         """
-        call = _Call(len(records))
+        call = _Call(len(records), self._log_time)
         producer = self._open()
         deadline = time.monotonic() + self._timeout_s
         try:
@@ -141,7 +147,8 @@ class Appender:
 class _Call:
     """What became of the records of one call."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, log_time: LogTime | None) -> None:
+        self._log_time = log_time
         self.offsets = [-1] * count
         self.error: KafkaError | None = None
         self.done = threading.Event()
@@ -156,10 +163,12 @@ class _Call:
         """Return what takes the answer for one record."""
         return _Taker(self, place)
 
-    def take(self, place: int, error: KafkaError | None, offset: int) -> None:
+    def take(self, place: int, error: KafkaError | None, message: Message) -> None:
         """Note one answer."""
         self._open -= 1
-        self.offsets[place] = offset
+        self.offsets[place] = message.offset() or 0
+        if error is None and self._log_time is not None:
+            self._log_time.note(message)
         if error is not None and self.error is None:
             self.error = error
         if self.settled:
@@ -176,7 +185,7 @@ class _Taker:
         self._place = place
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
-        self._call.take(self._place, error, message.offset() or 0)
+        self._call.take(self._place, error, message)
 
 
 def _failure(error: KafkaError, doing: str) -> EdgeError:

@@ -31,6 +31,7 @@ from southbound.edge.kafka import (
     new_consumer,
     new_producer,
 )
+from southbound.edge.log_time import LogTime
 from southbound.edge.tail import check_same_cluster
 from southbound.errors import EdgeError, OutcomeUnknown
 from southbound.partitioning.topology import Cluster
@@ -218,9 +219,20 @@ class SlotReader:
 
 
 class SlotWriter:
-    """Appends to many partitions. For one thread; making it does no IO."""
+    """Appends to many partitions. For one thread; making it does no IO.
 
-    def __init__(self, cluster: Cluster, client_id: str, *, timeout_s: float) -> None:
+    `log_time` is told the stamps of what is acknowledged.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        client_id: str,
+        *,
+        timeout_s: float,
+        log_time: LogTime | None = None,
+    ) -> None:
+        self._log_time = log_time
         self._cluster = cluster
         self._client_id = client_id
         self._timeout_s = timeout_s
@@ -242,7 +254,7 @@ class SlotWriter:
             self.close()
         self._touched |= places
         producer = self._open()
-        tally = _Tally(len(records))
+        tally = _Tally(len(records), self._log_time)
         deadline = time.monotonic() + self._timeout_s
         try:
             for record in records:
@@ -300,7 +312,8 @@ class SlotWriter:
 class _Tally:
     """What became of the records of one call."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, log_time: LogTime | None) -> None:
+        self._log_time = log_time
         self.error: KafkaError | None = None
         self._open = count
 
@@ -309,9 +322,11 @@ class _Tally:
         """Whether every record was answered, or one was refused."""
         return self._open == 0 or self.error is not None
 
-    def take(self, error: KafkaError | None, _message: Message) -> None:
+    def take(self, error: KafkaError | None, message: Message) -> None:
         """Note one answer."""
         self._open -= 1
+        if error is None and self._log_time is not None:
+            self._log_time.note(message)
         self.error = self.error or error
 
 

@@ -2,7 +2,9 @@
 
 The rule: data topics are compacted, because the log is the state store; nothing but their cleaner's
 pace is for an operator to choose. A topic keeps its number of partitions for ever, since the hash
-depends on it; only those of public kinds grow.
+depends on it; only those of public kinds grow. Records are stamped by the brokers: by these stamps
+compaction waits, reports expire, and movers and janitors judge ages, whatever the clocks of publishers
+and agents say.
 """
 
 from __future__ import annotations
@@ -118,5 +120,6 @@ def _common(cluster: Cluster, settings: TopicSettings) -> Mapping[str, str]:
         "min.insync.replicas": str(cluster.min_insync_replicas),
         "max.message.bytes": str(settings.max_message_bytes),
         "unclean.leader.election.enable": "false",
+        "message.timestamp.type": "LogAppendTime",
         **settings.overrides,
     }

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from southbound.errors import WireError
 from southbound.janitor.standing import Standing, Whereabouts
+from southbound.rebalance.copying import Record
 from southbound.resources import PUBLIC_SCOPE, Op, Scope, ScopeClass
 from southbound.wire.envelope import Envelope, decode
 from southbound.wire.keys import HANDOVER, SEAL, parse_scope_text
@@ -25,20 +26,11 @@ _SEPARATOR = 0x1F
 _EPOCH_DIGITS_MAX = 19
 
 
-class SlotRecord(NamedTuple):
-    """One record of a slot. `at_us`: when the log took it, in microseconds since 1970."""
-
-    offset: int
-    key: bytes
-    value: bytes | None
-    at_us: int
-
-
 class KeyFacts:
     """What the records of one key amount to.
 
     `revision` is the highest (0: only nulls were seen), `op` and `offset` are those of its first
-    record, `age_us` is when any of its records was sent or taken last, `changeset` names the set it
+    record, `age_us` is when the log took any of its records last, `changeset` names the set it
     is of, if any. `last` is the last record's revision or `NULL`, `last_op` its op. `copied_epoch`:
     the highest epoch under which it was copied. `has_others`: records of another revision are there
     too. `unreadable`: a record could not be read, so nothing can be concluded.
@@ -79,15 +71,18 @@ class ControlFacts(NamedTuple):
 
 
 class OpenSet:
-    """A changeset of which not every index was seen. `first` is its first record's offset."""
+    """A changeset of which not every index was seen. `first` is its first record's offset.
 
-    __slots__ = ("at_us", "count", "first", "indexes", "sent_us")
+    `at_us` and `latest_us`: when the log took its first record, and its last.
+    """
+
+    __slots__ = ("at_us", "count", "first", "indexes", "latest_us")
 
     def __init__(self, first: int, at_us: int, count: int) -> None:
         self.first = first
         self.at_us = at_us
         self.count = count
-        self.sent_us = 0
+        self.latest_us = at_us
         self.indexes: set[int] = set()
 
 
@@ -125,7 +120,7 @@ class SlotFacts:
         """How many scopes' worth of keys were none of the wire format."""
         return sum(facts is None for facts in self._scopes.values())
 
-    def take(self, records: Iterable[SlotRecord]) -> None:
+    def take(self, records: Iterable[Record]) -> None:
         """Take the next records; their offsets rise."""
         for record in records:
             prefix = _prefix(record.key)
@@ -157,7 +152,7 @@ def _scope(prefix: bytes) -> Scope | None:
         return None
 
 
-def _note(facts: ScopeFacts, prefix: bytes, record: SlotRecord) -> None:
+def _note(facts: ScopeFacts, prefix: bytes, record: Record) -> None:
     if record.key.startswith(b"!", len(prefix)):
         _note_control(facts, len(prefix), record)
         return
@@ -184,32 +179,31 @@ def _note(facts: ScopeFacts, prefix: bytes, record: SlotRecord) -> None:
         _note_part(facts, envelope, record)
 
 
-def _note_revision(known: KeyFacts, envelope: Envelope, record: SlotRecord) -> None:
+def _note_revision(known: KeyFacts, envelope: Envelope, record: Record) -> None:
     known.last, known.last_op = envelope.revision, envelope.op
     known.has_others |= known.revision not in {0, envelope.revision}
-    age_us = max(envelope.sent_us, record.at_us)
     if envelope.revision > known.revision:
         known.revision, known.op, known.offset = envelope.revision, envelope.op, record.offset
-        known.age_us = age_us
+        known.age_us = record.at_us
         known.changeset = "" if envelope.copied or envelope.count == 1 else envelope.changeset
     elif envelope.revision == known.revision:
-        known.age_us = max(known.age_us, age_us)
+        known.age_us = max(known.age_us, record.at_us)
         if envelope.copied:
             known.changeset = ""
 
 
-def _note_part(facts: ScopeFacts, envelope: Envelope, record: SlotRecord) -> None:
+def _note_part(facts: ScopeFacts, envelope: Envelope, record: Record) -> None:
     open_ = facts.open.get(envelope.changeset)
     if open_ is None:
         open_ = OpenSet(record.offset, record.at_us, envelope.count)
         facts.open[envelope.changeset] = open_
     open_.indexes.add(envelope.index)
-    open_.sent_us = max(open_.sent_us, envelope.sent_us)
+    open_.latest_us = max(open_.latest_us, record.at_us)
     if len(open_.indexes) >= envelope.count:
         del facts.open[envelope.changeset]
 
 
-def _note_control(facts: ScopeFacts, at: int, record: SlotRecord) -> None:
+def _note_control(facts: ScopeFacts, at: int, record: Record) -> None:
     kind, _, id = record.key[at:].decode(errors="replace").partition("\x1f")
     noted = {HANDOVER: facts.markers, SEAL: facts.seals}.get(kind)
     is_epoch = id.isascii() and id.isdigit() and len(id) <= _EPOCH_DIGITS_MAX

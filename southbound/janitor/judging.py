@@ -258,4 +258,4 @@ def _least(hold: int | None, scope: ScopeFacts, rules: Rules, now_us: int) -> in
 
 
 def _is_young(open_: OpenSet, rules: Rules, now_us: int) -> bool:
-    return open_.sent_us > now_us - rules.hold_us
+    return open_.latest_us > now_us - rules.hold_us

@@ -22,6 +22,7 @@ from southbound.directory import Directory
 from southbound.errors import Closed, ConfigError, EdgeError, Fault, SouthboundError, WireError
 from southbound.janitor.books import Books
 from southbound.janitor.clients import ClientPool
+from southbound.janitor.clock import SweepClock
 from southbound.janitor.ledgers import Ledgers, Manner
 from southbound.janitor.notes import Note, Notes
 from southbound.janitor.pace import Pace
@@ -75,6 +76,7 @@ class Janitor:
         # It looks into Redis only to compare, so nothing of it may come from a cache.
         visiting = dataclasses.replace(directory, visitor=True)
         self._directory = Directory(visiting, topology)
+        self._clock = SweepClock(self._directory.redis_time_us)
         self._pace = Pace(settings.records_per_second)
         file = None if state_dir is None or settings.dry_run else state_dir / _BOOKS
         self._books = Books(file)
@@ -89,6 +91,7 @@ class Janitor:
             settings,
             self.tally,
             self._notes,
+            self._clock,
         )
         self._is_working = False
 
@@ -164,6 +167,7 @@ class Janitor:
 
     def _sweep_once(self, *, thorough: bool) -> None:
         began_us, began_s = time.time_ns() // 1000, time.monotonic()
+        self._clock.begin()
         errors = self._ledgers.sync(self._directory.topology)
         topology = self._ledgers.topology(self._directory.topology)
         shares = {cluster: self._share(cluster, topology) for cluster in self._clusters(topology)}
@@ -174,7 +178,8 @@ class Janitor:
         self.tally.failures += len(errors)
         self.stand.odd = self._books.odd()
         self.stand.sweep_s = time.monotonic() - began_s
-        self.stand.troubles = tuple(dict.fromkeys(map(str, errors)))
+        said = [*map(str, errors), self._clock.trouble]
+        self.stand.troubles = tuple(dict.fromkeys(filter(None, said)))
         if not errors:
             self.stand.began_us = began_us
         for trouble in self.stand.troubles:
@@ -202,7 +207,7 @@ class Janitor:
             moves.take_over()
             sweep.run(addresses)
             if not sweep.errors:
-                before_us = time.time_ns() // 1000 - int(self.settings.moves_retention_s * 1e6)
+                before_us = self._clock.now_us() - int(self.settings.moves_retention_s * 1e6)
                 moves.prune(self._directory, before_us)
         except (EdgeError, WireError) as error:
             return [*sweep.errors, error]

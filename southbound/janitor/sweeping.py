@@ -13,17 +13,15 @@ erased.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from southbound import failpoints
-from southbound.edge.kafka import Message
 from southbound.edge.slots import Outgoing, Place
 from southbound.errors import EdgeError, SouthboundError, WireError
 from southbound.janitor.books import Books, SlotState
 from southbound.janitor.clients import ClientPool, SlotClients
-from southbound.janitor.facts import SlotRecord
+from southbound.janitor.clock import SweepClock
 from southbound.janitor.judging import REPEATS, Judgement, Repair, Rules, Why, record_of
 from southbound.janitor.ledgers import Ledgers
 from southbound.janitor.notes import Notes
@@ -53,6 +51,7 @@ class Tools(NamedTuple):
     settings: JanitorSettings
     tally: Tally
     notes: Notes
+    clock: SweepClock
 
 
 class Sweep:
@@ -97,7 +96,7 @@ class Sweep:
         return work
 
     def _is_due(self, state: SlotState) -> bool:
-        now_us = _now_us()
+        now_us = self._tools.clock.now_us()
         aged_us = state.looked_us + _us(self._settings.look_every_s)
         due_us = max(state.due_us, state.looked_us + _us(self._settings.due_every_s))
         return now_us >= min(aged_us, due_us)
@@ -110,7 +109,7 @@ class Sweep:
         glances = [work for work in batch if not work.whole]
         self._read(batch)
         for work in glances:
-            judgement = work.judge(self._rules, _now_us())
+            judgement = work.judge(self._rules, self._tools.clock.now_us())
             if work.is_doubtful(judgement):
                 work.begin(self._standing_of, whole=True)
                 looks.append(work)
@@ -144,7 +143,7 @@ class Sweep:
         self, looks: Sequence[SlotWork], done: dict[Address, SlotState]
     ) -> list[SlotWork]:
         """Append what is missing; return the slots that must be looked at again."""
-        now_us = _now_us()
+        now_us = self._tools.clock.now_us()
         wanting: list[tuple[SlotWork, Judgement]] = []
         for work in looks:
             judgement = work.judge(self._rules, now_us)
@@ -198,7 +197,7 @@ class Sweep:
                 "changeset %s of %s is abandoned: %d of %d records came (%s)",
                 one.changeset, one.scope, one.seen, one.wanted, _name(work.address),
             )  # fmt: skip
-        done[work.address] = work.state_after(judgement, self._rules, _now_us())
+        done[work.address] = work.state_after(judgement, self._rules, self._tools.clock.now_us())
 
     # Repairs.
 
@@ -288,7 +287,7 @@ class Sweep:
             for work in batch:
                 span = spans.get(_place(work.address))
                 if span is not None:
-                    records = [_record(message) for message in found[_place(work.address)]]
+                    records = [record_in(message) for message in found[_place(work.address)]]
                     work.take(records, span[1])
                     self._tools.tally.records_read += len(records)
                     self._tools.pace.spend(len(records))
@@ -312,10 +311,6 @@ def rules_of(settings: JanitorSettings) -> Rules:
     )
 
 
-def _record(message: Message) -> SlotRecord:
-    return SlotRecord(*record_in(message), message.timestamp()[1] * 1000)
-
-
 def _place(address: Address) -> Place:
     return Place(address.topic, address.partition)
 
@@ -326,7 +321,3 @@ def _name(address: Address) -> str:
 
 def _us(seconds: float) -> int:
     return int(seconds * 1e6)
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

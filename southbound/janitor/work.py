@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from southbound.errors import WireError
 from southbound.janitor.books import Odd, SlotState
 from southbound.janitor.digest import Digest
-from southbound.janitor.facts import SlotFacts, SlotRecord
+from southbound.janitor.facts import SlotFacts
 from southbound.janitor.judging import Abandoned, Judgement, Rules, departures_us, judge
 from southbound.janitor.standing import Standing, Whereabouts
 from southbound.partitioning.placement import Address
+from southbound.rebalance.copying import Record
 from southbound.resources import Scope
 
 _STEP_MIN = 200
@@ -76,7 +77,7 @@ class SlotWork:
         step = max(self._step, min(share, _STEP_MAX))
         return self.read_to, min(self.read_to + step, self.end)
 
-    def take(self, records: Sequence[SlotRecord], until: int) -> None:
+    def take(self, records: Sequence[Record], until: int) -> None:
         """Take what a part held."""
         self.facts.take(records)
         is_thin = len(records) * 4 < until - self.read_to

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from southbound.directory.moves import MovesLog, MovesTail
+from southbound.edge.log_time import LogTime
 from southbound.errors import Closed, StaleMap, WireError
 from southbound.partitioning.placement import VpcPlacement, parse_vpc_placement
 from southbound.partitioning.topology import Cluster
@@ -35,10 +36,14 @@ class _Moves(NamedTuple):
 class Announcer:
     """Writes rows into `sb.moves` of clusters. Thread-safe; no IO to make.
 
-    It follows `sb.moves` of each cluster that it has announced in, until it is closed.
+    It follows `sb.moves` of each cluster that it has announced in, until it is closed. `log_time` is
+    told the stamps of what it writes, and has been told one when `announce` returns.
     """
 
-    def __init__(self, client_id: str, timeout_s: float) -> None:
+    def __init__(
+        self, client_id: str, timeout_s: float, *, log_time: LogTime | None = None
+    ) -> None:
+        self.log_time = log_time or LogTime()
         self._client_id = client_id
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -54,8 +59,14 @@ class Announcer:
         moves = self._open(home)
         moves.tail.look(self._timeout_s)
         there = moves.tail.entry(scope)
+        row = Row(placement.epoch, placement.row())
+        if not self.log_time.is_told:
+            # It says since when it stands by a clock that nobody vouches for; the next one will not.
+            if there is not None and there.epoch > row.epoch:
+                row = Row(there.epoch, there.row)
+            found = self._append(moves, {scope: row})[scope]
+            there, row = None, Row(found.epoch, found.row)
         if there is None or there.epoch < placement.epoch:
-            row = Row(placement.epoch, placement.row())
             there = self._append(moves, {scope: row})[scope]
         if there.epoch > placement.epoch:
             current = parse_vpc_placement(there.row)
@@ -125,7 +136,12 @@ class Announcer:
             found = self._moves.get(cluster.id)
             if found is None:
                 found = self._moves[cluster.id] = _Moves(
-                    MovesLog(cluster, client_id=self._client_id, timeout_s=self._timeout_s),
+                    MovesLog(
+                        cluster,
+                        client_id=self._client_id,
+                        timeout_s=self._timeout_s,
+                        log_time=self.log_time,
+                    ),
                     MovesTail(cluster, client_id=self._client_id),
                 )
                 found.tail.start()

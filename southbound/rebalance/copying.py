@@ -23,15 +23,21 @@ from southbound.wire.envelope import FLAG_COPIED, Envelope, decode, with_flags
 from southbound.wire.keys import RESERVED, decode_key, scope_prefix, seal_key
 
 YOUNG_US = 60_000_000
-"""Age in microseconds from which an incomplete changeset is taken as it is."""
+"""Age in microseconds from which an incomplete changeset is taken as it is: compaction may have thinned
+it. Much less than the compaction lag, and by the brokers' clocks as that is: were a set taken for young
+whose sender's clock is years ahead, what compaction has left of it would never be carried."""
 
 
 class Record(NamedTuple):
-    """One record of a slot. `value` is None for a null tombstone."""
+    """One record of a slot. `value` is None for a null tombstone.
+
+    `at_us`: when the log took it, in microseconds since 1970 by its broker's clock.
+    """
 
     offset: int
     key: bytes
     value: bytes | None
+    at_us: int
 
 
 class Version(NamedTuple):
@@ -45,11 +51,11 @@ class Version(NamedTuple):
 class _OpenSet:
     """A changeset of which not every index was seen yet."""
 
-    __slots__ = ("indexes", "sent_us", "versions")
+    __slots__ = ("at_us", "indexes", "versions")
 
     def __init__(self) -> None:
         self.indexes: set[int] = set()
-        self.sent_us = 0
+        self.at_us = 0
         self.versions: list[tuple[bytes, Version]] = []
 
 
@@ -91,7 +97,7 @@ class History:
                 )
                 continue
             self._unreadable.pop(record.key, None)
-            self._note(record.key, record.value, envelope)
+            self._note(record, record.value, envelope)
 
     def sealed(self, epoch: int) -> bool:
         """Tell whether the seal of that epoch was read."""
@@ -100,6 +106,7 @@ class History:
     def highest(self, now_us: int) -> dict[bytes, Version]:
         """Return each resource's highest revision, without young incomplete changesets.
 
+        `now_us` is the time of the clocks that stamp the log (`edge.log_time`).
         Raises `WireError` when a resource's last record cannot be read.
         """
         self._check()
@@ -138,7 +145,8 @@ class History:
         if top is not None and decode(top.value).op is Op.UPSERT:
             self._last[key] = 0
 
-    def _note(self, key: bytes, value: bytes, envelope: Envelope) -> None:
+    def _note(self, record: Record, value: bytes, envelope: Envelope) -> None:
+        key = record.key
         is_single = envelope.copied or envelope.count == 1
         version = Version(envelope.revision, value, "" if is_single else envelope.changeset)
         _raise(self._top, key, version)
@@ -146,13 +154,13 @@ class History:
         if is_single:
             _raise(self._settled, key, version)
         else:
-            self._hold(key, version, envelope)
+            self._hold(record, version, envelope)
 
-    def _hold(self, key: bytes, version: Version, envelope: Envelope) -> None:
+    def _hold(self, record: Record, version: Version, envelope: Envelope) -> None:
         open_ = self._open.setdefault(envelope.changeset, _OpenSet())
         open_.indexes.add(envelope.index)
-        open_.sent_us = max(open_.sent_us, envelope.sent_us)
-        open_.versions.append((key, version))
+        open_.at_us = max(open_.at_us, record.at_us)
+        open_.versions.append((record.key, version))
         if len(open_.indexes) >= envelope.count:
             del self._open[envelope.changeset]
             for held_key, held in open_.versions:
@@ -181,7 +189,7 @@ def _is_key(key: bytes) -> bool:
 
 
 def _is_young(open_: _OpenSet, now_us: int) -> bool:
-    return open_.sent_us > now_us - YOUNG_US
+    return open_.at_us > now_us - YOUNG_US
 
 
 def _raise(found: dict[bytes, Version], key: bytes, version: Version) -> None:

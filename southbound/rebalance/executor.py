@@ -20,6 +20,7 @@ import msgspec
 
 from southbound import failpoints
 from southbound.directory.directory import Directory
+from southbound.edge.log_time import LogTime
 from southbound.errors import ConfigError, EdgeError, PlanError, SouthboundError, StaleMap
 from southbound.partitioning.draft import Snapshot
 from southbound.partitioning.handover import (
@@ -81,9 +82,16 @@ class Executor:
         self.owner = f"{self.settings.client_id}-{uuid.uuid4().hex[:8]}"
         self._directory = directory
         client_id, timeout_s = self.settings.client_id, self.settings.timeout_s
+        # What it writes first, always, is the ledger: from then on the time is the brokers'.
+        self._log_time = LogTime()
         self._seeder = Seeder(directory, client_id=client_id, timeout_s=timeout_s)
-        self._announcer = Announcer(client_id, timeout_s)
-        self._slots = Slots(lambda: directory.topology, client_id=client_id, timeout_s=timeout_s)
+        self._announcer = Announcer(client_id, timeout_s, log_time=self._log_time)
+        self._slots = Slots(
+            lambda: directory.topology,
+            client_id=client_id,
+            timeout_s=timeout_s,
+            log_time=self._log_time,
+        )
         self._hands = Hands(directory, self._seeder, self._announcer, self._slots)
         self._rehomer = Rehomer(directory, self._seeder, self._announcer, self._slots)
         self._ledger: Ledger | None = None
@@ -170,7 +178,7 @@ class Executor:
 
     def _write(self, plan: Plan, undoes: str) -> str:
         ledger = self._opened()
-        ledger.forget(int((time.time() - self.settings.keep_s) * 1e6))
+        ledger.forget(self._log_time.now_us() - int(self.settings.keep_s * 1e6))
         runs = batches(plan.moves, self._directory.topology, self.settings.batch_parts)
         ledger.begin(plan, [Batch(number, run) for number, run in enumerate(runs)], undoes)
         return plan.id
@@ -181,7 +189,10 @@ class Executor:
             # Of several journals the first AZ's, as for the topology itself.
             cluster = topology.cluster(topology.azs[0].journal)
             self._ledger = Ledger(
-                cluster, client_id=self.settings.client_id, timeout_s=self.settings.timeout_s
+                cluster,
+                client_id=self.settings.client_id,
+                timeout_s=self.settings.timeout_s,
+                log_time=self._log_time,
             )
         return self._ledger
 
@@ -225,7 +236,7 @@ class Executor:
         return self._progress(state, backlog, failed)
 
     def _finish(self, state: PlanState) -> None:
-        done = msgspec.structs.replace(state.header, finished_us=time.time_ns() // 1000)
+        done = msgspec.structs.replace(state.header, finished_us=self._log_time.now_us())
         self._opened().put_header(done)
 
     def _progress(self, state: PlanState, backlog: Backlog, failed: Mapping[int, str]) -> Progress:
@@ -435,7 +446,7 @@ class Executor:
         topology = self._directory.topology
         moves = list(undoing(state, topology))
         header = msgspec.structs.replace(
-            state.header, finished_us=state.header.finished_us or time.time_ns() // 1000
+            state.header, finished_us=state.header.finished_us or self._log_time.now_us()
         )
         id = ""
         if moves:

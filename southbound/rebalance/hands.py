@@ -9,7 +9,6 @@ move's outcome; what goes wrong with a cluster or Redis is an `EdgeError` of the
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -185,7 +184,7 @@ class Hands:
         records: list[Written] = []
         for move, action in pairs:
             try:
-                records += _lacking(action, old, there)
+                records += _lacking(action, old, there, self._slots.log_time.now_us())
             except SouthboundError as error:
                 failed[move.id] = error
         self.copied += self._slots.append(records)
@@ -203,7 +202,7 @@ class Hands:
         for move, action in pairs:
             for span in action.spans if action.old.cluster != action.new.cluster else ():
                 if span.cls == "host":
-                    for vpc in _vpcs(histories[_scope(span)]):
+                    for vpc in _vpcs(histories[_scope(span)], self._slots.log_time.now_us()):
                         wanted[vpc, action.new.cluster].append(move.id)
         self._learn(wanted)
         failed: dict[str, SouthboundError] = {}
@@ -363,11 +362,12 @@ class Hands:
     def _inversions(
         self, action: steps.Mend, histories: Mapping[Scope, History]
     ) -> list[Written] | SouthboundError:
+        now_us = self._slots.log_time.now_us()
         try:
             return [
                 Written(action.address, key, value)
                 for span in action.spans
-                for key, value in histories[_scope(span)].inversions(_now_us(), span.into.epoch)
+                for key, value in histories[_scope(span)].inversions(now_us, span.into.epoch)
             ]
         except SouthboundError as error:
             return error
@@ -436,9 +436,9 @@ def _lacking(
     action: steps.Precopy | steps.Delta,
     old: Mapping[Scope, History],
     there: Mapping[Scope, History],
+    now_us: int,
 ) -> list[Written]:
     """Return what one move's new slot lacks. Raises `EdgeError`, `WireError`."""
-    now_us = _now_us()
     records: list[Written] = []
     for span in action.spans:
         scope = _scope(span)
@@ -465,11 +465,11 @@ def _check_sealed(history: History, cls: str, id: str, epoch: int) -> None:
         )
 
 
-def _vpcs(history: History) -> set[str]:
+def _vpcs(history: History, now_us: int) -> set[str]:
     """Return the VPCs that a host's ports name; of what cannot be read another says so."""
     vpcs = set()
     try:
-        found = history.highest(_now_us())
+        found = history.highest(now_us)
     except WireError:
         return set()
     for key, version in found.items():
@@ -482,7 +482,3 @@ def _vpcs(history: History) -> set[str]:
             # No agent takes it either.
             log.warning("%r is copied as it is: %s", key[:80], error)
     return {vpc for vpc in vpcs if vpc is not None}
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

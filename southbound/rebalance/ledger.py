@@ -25,6 +25,7 @@ import msgspec
 
 from southbound.edge.append import Appender
 from southbound.edge.kafka import Message
+from southbound.edge.log_time import LogTime
 from southbound.edge.tail import EndAsker, RangeReader
 from southbound.errors import StaleMap, WireError
 from southbound.partitioning.handover import Move, decode_record, encode_record, follows
@@ -108,13 +109,25 @@ class PlanState:
 
 
 class Ledger:
-    """The ledger in one cluster. For one thread; making it does no IO. All calls raise `EdgeError`."""
+    """The ledger in one cluster. For one thread; making it does no IO. All calls raise `EdgeError`.
 
-    def __init__(self, cluster: Cluster, *, client_id: str, timeout_s: float) -> None:
+    `log_time` is told the stamps of what is written.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        client_id: str,
+        timeout_s: float,
+        log_time: LogTime | None = None,
+    ) -> None:
         self._timeout_s = timeout_s
         self._asker = EndAsker(cluster, REBALANCE_TOPIC, client_id)
         self._reader = RangeReader(cluster, REBALANCE_TOPIC, client_id)
-        self._appender = Appender(cluster, REBALANCE_TOPIC, client_id, timeout_s=timeout_s)
+        self._appender = Appender(
+            cluster, REBALANCE_TOPIC, client_id, timeout_s=timeout_s, log_time=log_time
+        )
         self._position: int | None = None
         self._plans: dict[str, PlanState] = {}
         self._refused: dict[bytes, bytes] = {}

@@ -221,7 +221,7 @@ class Seeding:
     def _copy(self, home: Stream, target: Stream, epoch: int) -> None:
         """Append to the target what the home has, as far as it was read, and the target has not."""
         target.catch_up()
-        now_us = _now_us()
+        now_us = self._announcer.log_time.now_us()
         missing = copies(home.history.highest(now_us), target.history.highest(now_us), epoch)
         self.unmended = True
         target.append(missing)
@@ -230,7 +230,8 @@ class Seeding:
         """Append what a lower revision came behind, until nothing is."""
         for _ in range(_MENDINGS_MAX):
             target.catch_up()
-            if target.append(target.history.inversions(_now_us(), epoch)) == 0:
+            now_us = self._announcer.log_time.now_us()
+            if target.append(target.history.inversions(now_us, epoch)) == 0:
                 self.unmended = False
                 return
         raise EdgeError(
@@ -263,7 +264,3 @@ class _SealedReplicas:
 def _is_original(row: VpcPlacement, replica: Placement) -> bool:
     """Tell whether a replica is a home that never moved: nothing was ever copied into it."""
     return replica == row.home and replica.epoch == 1
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

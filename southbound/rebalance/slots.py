@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from southbound.edge.kafka import Message
+from southbound.edge.log_time import LogTime
 from southbound.edge.slots import Outgoing, Place, SlotEnds, SlotReader, SlotWriter
 from southbound.partitioning.placement import Address
 from southbound.partitioning.topology import Topology
@@ -29,12 +30,19 @@ class Written(NamedTuple):
 class Slots:
     """Ends, reading and appending over clusters. For one thread; making it does no IO.
 
-    `timeout_s` bounds each go. All calls raise `EdgeError`.
+    `timeout_s` bounds each go. `log_time` is told the stamps of what is appended. All calls raise
+    `EdgeError`.
     """
 
     def __init__(
-        self, topology: Callable[[], Topology], *, client_id: str, timeout_s: float
+        self,
+        topology: Callable[[], Topology],
+        *,
+        client_id: str,
+        timeout_s: float,
+        log_time: LogTime | None = None,
     ) -> None:
+        self.log_time = log_time or LogTime()
         self._topology = topology
         self._client_id = client_id
         self._timeout_s = timeout_s
@@ -97,7 +105,10 @@ class Slots:
     def _writer(self, cluster: str) -> SlotWriter:
         if cluster not in self._writers:
             self._writers[cluster] = SlotWriter(
-                self._topology().cluster(cluster), self._client_id, timeout_s=self._timeout_s
+                self._topology().cluster(cluster),
+                self._client_id,
+                timeout_s=self._timeout_s,
+                log_time=self.log_time,
             )
         return self._writers[cluster]
 
@@ -122,6 +133,7 @@ def record_in(message: Message) -> Record:
         message.offset() or 0,
         key if isinstance(key, bytes) else b"",
         value if isinstance(value, bytes) else None,
+        taken_us(message),
     )
 
 

@@ -36,7 +36,7 @@ from southbound.documents.topology import dump_topology, read_topology
 from southbound.edge.redis import RedisLink
 from southbound.edge.resp import Answer
 from southbound.errors import ConfigError, SouthboundError, WireError
-from southbound.janitor.facts import SlotFacts, SlotRecord
+from southbound.janitor.facts import SlotFacts
 from southbound.janitor.judging import judge as judge_slot
 from southbound.janitor.judging import record_of
 from southbound.nca.appliers.command import _input
@@ -210,7 +210,7 @@ def _janitor(data: bytes) -> None:
     good = value_of(port("h1", "p", 3), "c")
     facts = SlotFacts(lambda _: HERE)
     facts.take(
-        SlotRecord(offset, *record, NOW_US)
+        Record(offset, *record, NOW_US)
         for offset, record in enumerate(
             [(encode_key(port("h1", "p", 3).key), good), (key, value), (key, good)]
         )
@@ -222,7 +222,7 @@ def _janitor(data: bytes) -> None:
 def _mover(data: bytes) -> None:
     key, value = _split(data)
     history = History(host_scope("h1"))
-    history.take([Record(0, b"h\x1fh1\x1f" + key, value), Record(1, b"h\x1fh1\x1f" + key, None)])
+    history.take([Record(at, b"h\x1fh1\x1f" + key, one, 0) for at, one in enumerate((value, None))])
     list(copies(history.highest(NOW_US), {}, 2))
     list(history.inversions(NOW_US, 2))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from southbound.janitor.facts import SlotFacts, SlotRecord
+from southbound.janitor.facts import SlotFacts
 from southbound.janitor.judging import REPEATS, Judgement, Repair, Rules, judge, record_of
 from southbound.janitor.standing import Standing, Whereabouts
+from southbound.rebalance.copying import Record
 from southbound.resources import Op, ResourceKey, Scope, vpc_scope
 from southbound.wire.control import Marker, Seal, encode_control
 from southbound.wire.envelope import EMPTY_SPEC, FLAG_COPIED, Envelope, decode, encode
@@ -32,14 +33,14 @@ class Log:
     """Records in their order, and where scopes stand seen from here."""
 
     def __init__(self, standings: Mapping[Scope, Standing] | None = None) -> None:
-        self.records: list[SlotRecord] = []
+        self.records: list[Record] = []
         self.standings: dict[Scope, Standing] = dict(standings or {BLUE: HERE})
         self.now_us = NOW_US
         self.end = 0
 
     def append(self, key: bytes, value: bytes | None, age_us: int = 0) -> int:
         """Append one record; return its offset."""
-        self.records.append(SlotRecord(self.end, key, value, self.now_us - age_us))
+        self.records.append(Record(self.end, key, value, self.now_us - age_us))
         self.end += 1
         return self.end - 1
 

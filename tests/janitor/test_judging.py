@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from southbound.janitor.facts import SlotRecord
 from southbound.janitor.judging import NEVER_US, Repair, Why, departures_us
 from southbound.janitor.standing import PUBLIC, UNKNOWN, Standing, Whereabouts
+from southbound.rebalance.copying import Record
 from southbound.resources import PUBLIC_SCOPE, Op, ResourceKey, host_scope
 from southbound.wire.envelope import FLAG_COPIED, decode
 from southbound.wire.keys import encode_key
@@ -426,7 +426,7 @@ def played(happened: list[Step], gone: set[tuple[str, int]], rolls: Rolls, *, is
     return log
 
 
-def highest(records: list[SlotRecord]) -> dict[str, tuple[int, Op]]:
+def highest(records: list[Record]) -> dict[str, tuple[int, Op]]:
     """Return each key's highest revision, nulls or not."""
     found: dict[str, tuple[int, Op]] = {}
     for record in records:

@@ -4,10 +4,10 @@ import pytest
 
 from southbound.janitor.books import Odd, SlotState
 from southbound.janitor.digest import Digest
-from southbound.janitor.facts import SlotRecord
 from southbound.janitor.standing import UNKNOWN, Standing
 from southbound.janitor.work import SlotWork, batches
 from southbound.partitioning.placement import Address
+from southbound.rebalance.copying import Record
 from southbound.resources import Scope
 from tests.janitor.log import AWAY, BLUE, HERE, NOW_US, RULES, Log
 
@@ -128,7 +128,7 @@ def test_reading_speeds_up_where_compaction_has_thinned() -> None:
     work.begin(lambda *_: UNKNOWN, whole=True)
     steps = 0
     while (span := work.span(10)) is not None:
-        work.take([SlotRecord(span[0], b"x", b"x", 0)], span[1])
+        work.take([Record(span[0], b"x", b"x", 0)], span[1])
         steps += 1
     assert steps < 20
 

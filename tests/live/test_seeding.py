@@ -401,7 +401,25 @@ def test_an_older_row_that_landed_last_is_followed_by_the_newer_one(
     announcer.close()
     assert caught.value.current == newer
     entries = [value for key, value in moves_log(cluster) if key == scope_text(vpc_scope(vpc))]
-    assert [decode_move(value).epoch for value in entries] == [3, 2, 3]
+    # The last one twice: until one was acknowledged, nobody knew the brokers' time.
+    assert [decode_move(value).epoch for value in entries] == [3, 2, 3, 3]
+    assert decode_move(entries[-1]).written_us == pytest.approx(time.time() * 1e6, abs=60e6)
+
+
+def test_who_announces_first_goes_by_the_brokers_clock(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry by a clock that is years behind would be pruned, and its null believed, at once."""
+    vpc = world.homed()
+    row = VpcPlacement(2, (world.row(vpc).home,))
+    real = time.time_ns
+    monkeypatch.setattr("southbound.edge.log_time.time.time_ns", lambda: real() - 10**18)
+    announcer = Announcer("behind", _ENOUGH_S)
+    announcer.announce(vpc_scope(vpc), row, world.directory.topology.cluster("c1"))
+    announcer.close()
+    entry = moves_entry(world, vpc)
+    assert entry.epoch == 2
+    assert entry.written_us == pytest.approx(real() / 1e3, abs=60e6)
 
 
 def moves_log(cluster: Cluster) -> list[tuple[str, bytes]]:

@@ -1,9 +1,13 @@
+import time
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from southbound.edge.admin import ClusterAdmin, apply_topics, diff_topics
+from southbound.edge.kafka import Message, new_producer
+from southbound.edge.log_time import LogTime
+from southbound.edge.tail import RangeReader
 from southbound.edge.topics import TopicSettings, TopicSpec, topics_of
 from southbound.errors import ConfigError, EdgeError
 from southbound.local.fleet import LocalFleet
@@ -102,3 +106,36 @@ def test_a_cluster_that_is_away_is_named(topology: Topology) -> None:
     with pytest.raises(EdgeError, match="away") as caught:
         away.kafka_id()
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize("year", [2001, 2061])
+def test_brokers_stamp_records_whatever_their_senders_clock_says(
+    topology: Topology, year: int
+) -> None:
+    """Compaction waits by the stamp: one long past would have none, one far ahead is refused."""
+    apply_topics(msgspec.structs.replace(topology, public=()))
+    cluster = topology.clusters[0]
+    producer = new_producer(cluster, "clock")
+    answers: list[tuple[object, Message]] = []
+    log_time = LogTime()
+    sent_ms = (year - 1970) * 365 * 86_400_000
+    producer.produce(
+        "sb.many.001",
+        b"v",
+        b"k",
+        partition=0,
+        timestamp=sent_ms,
+        on_delivery=lambda error, message: answers.append((error, message)),
+    )
+    producer.flush(20)
+    ((failure, message),) = answers
+    assert failure is None
+    log_time.note(message)
+    assert log_time.is_told
+    assert abs(log_time.now_us() / 1e6 - time.time()) < 60
+    offset = message.offset()
+    assert offset is not None
+    reader = RangeReader(cluster, "sb.many.001", "clock")
+    (found,) = reader.read(offset, offset + 1, 20)
+    reader.close()
+    assert abs(found.timestamp()[1] / 1e3 - time.time()) < 60

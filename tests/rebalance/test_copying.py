@@ -38,8 +38,16 @@ def value(
 def history(*records: tuple[bytes, bytes | None]) -> History:
     """Return what is known after reading these records."""
     made = History(VPC)
-    made.take(Record(offset, *record) for offset, record in enumerate(records))
+    made.take(Record(at, key, value, _sent_us(value)) for at, (key, value) in enumerate(records))
     return made
+
+
+def _sent_us(value: bytes | None) -> int:
+    """Return when the log takes a record whose sender's clock is right."""
+    try:
+        return NOW_US if value is None else decode(value).sent_us
+    except WireError:
+        return NOW_US
 
 
 def revisions(made: History) -> dict[bytes, int]:
@@ -107,6 +115,22 @@ def test_an_old_incomplete_changeset_is_taken_as_it_is() -> None:
     assert revisions(made) == {key("a"): 2}
 
 
+@pytest.mark.parametrize(
+    ("sent_us", "at_us", "carried"),
+    [(NOW_US + 10**15, 0, {key("a"): 2}), (0, NOW_US, {})],
+    ids=["ahead", "behind"],
+)
+def test_the_senders_clock_makes_nothing_young_or_old(
+    sent_us: int, at_us: int, carried: dict[bytes, int]
+) -> None:
+    """What compaction has left of a set is carried, whatever its sender took for the time."""
+    made = History(VPC)
+    made.take(
+        [Record(0, key("a"), value(2, changeset="s", count=2, age_us=NOW_US - sent_us), at_us)]
+    )
+    assert revisions(made) == carried
+
+
 def test_a_changeset_is_as_young_as_its_youngest_record() -> None:
     """Its publisher is still at it."""
     old = value(1, changeset="half", index=0, count=3, age_us=2 * YOUNG_US)
@@ -136,7 +160,7 @@ def test_a_lower_last_record_is_an_inversion() -> None:
     envelope = decode(found)
     assert (found_key, envelope.revision) == (key("a"), 6)
     assert (envelope.epoch, envelope.copied) == (4, True)
-    made.take([Record(3, found_key, found)])
+    made.take([Record(3, found_key, found, NOW_US)])
     assert list(made.inversions(NOW_US, 4)) == []
 
 
@@ -155,7 +179,7 @@ def test_an_unreadable_last_record_stops_the_copying() -> None:
         made.highest(NOW_US)
     with pytest.raises(WireError, match="neighbor"):
         list(made.inversions(NOW_US, 2))
-    made.take([Record(2, key("a"), value(2))])
+    made.take([Record(2, key("a"), value(2), NOW_US)])
     assert revisions(made) == {key("a"): 2}
 
 
@@ -196,7 +220,7 @@ def test_a_null_behind_an_upsert_is_mended() -> None:
     made = history((key("a"), value(4)), (key("a"), None), (key("b"), value(2)))
     (again,) = made.inversions(NOW_US, 7)
     assert (again[0], decode(again[1]).revision) == (key("a"), 4)
-    made.take([Record(9, *again)])
+    made.take([Record(9, *again, NOW_US)])
     assert list(made.inversions(NOW_US, 7)) == []
 
 

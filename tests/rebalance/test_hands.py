@@ -7,6 +7,7 @@ from typing import cast
 
 from southbound.directory.decider import Reservation
 from southbound.directory.directory import Directory
+from southbound.edge.log_time import LogTime
 from southbound.errors import EdgeError, WireError
 from southbound.partitioning import steps
 from southbound.partitioning.handover import (
@@ -42,6 +43,7 @@ class MemorySlots:
 
     def __init__(self, **logs: Sequence[Written | None]) -> None:
         self.logs = {OLD: list(logs["old"]), NEW: list(logs["new"])}
+        self.log_time = LogTime()
 
     def ends(self, addresses: Iterable[Address]) -> dict[Address, int]:
         """Return the ends."""
@@ -51,7 +53,7 @@ class MemorySlots:
         """Return the records of ranges."""
         return {
             address: [
-                Record(at, one.key, one.value)
+                Record(at, one.key, one.value, 0)
                 for at, one in enumerate(self.logs[address][:end])
                 if one is not None and at >= begin
             ]
@@ -243,8 +245,9 @@ def test_a_port_that_no_agent_can_read_names_no_vpc_and_stops_nothing() -> None:
             offset,
             prefix + b"port\x1f" + id,
             encode(Envelope(1, Op.UPSERT, 1, "c", 0, 1, 1, 0, spec)),
+            0,
         )
 
     history = History(HOST)
     history.take([record(0, b"p", b"\xc1"), record(1, b"x" * 300, spec), record(2, b"q", spec)])
-    assert _vpcs(history) == {"blue"}
+    assert _vpcs(history, 0) == {"blue"}

@@ -28,7 +28,7 @@ class CountingSlots:
     def read(self, ranges: Mapping[Address, tuple[int, int]]) -> dict[Address, list[Record]]:
         """Return the records of ranges."""
         found = {
-            address: [Record(at, self.logs[address][at], b"v") for at in range(begin, end)]
+            address: [Record(at, self.logs[address][at], b"v", 0) for at in range(begin, end)]
             for address, (begin, end) in ranges.items()
         }
         self.read_count += sum(map(len, found.values()))

@@ -21,7 +21,9 @@ class Log:
     """One slot in memory; it notes what was read of it."""
 
     def __init__(self, *records: tuple[bytes, bytes | None]) -> None:
-        self.records = [Record(offset, *one) for offset, one in enumerate(records)]
+        self.records = [
+            Record(offset, *one, time.time_ns() // 1000) for offset, one in enumerate(records)
+        ]
         self.read_parts: list[tuple[int, int]] = []
 
     def read(self, ranges: Mapping[Address, tuple[int, int]]) -> dict[Address, list[Record]]:
@@ -80,11 +82,11 @@ def test_what_an_earlier_stay_left_is_found() -> None:
     key, value = put(A, "x", 1)
     gone, _ = put(A, "y", 1)
     records = [
-        Record(0, key, value),
-        Record(1, gone, value),
-        Record(2, gone, None),
-        Record(3, put(B, "x", 1)[0], value),
-        Record(4, seal_key(A, 2), b"seal"),
+        Record(0, key, value, 0),
+        Record(1, gone, value, 0),
+        Record(2, gone, None, 0),
+        Record(3, put(B, "x", 1)[0], value, 0),
+        Record(4, seal_key(A, 2), b"seal", 0),
     ]
     assert stale_keys(records, {scope_prefix(A): 2}, b"!") == [key]
 
@@ -93,8 +95,8 @@ def test_what_is_of_the_coming_stay_is_not_stale() -> None:
     """A null behind what somebody else has copied for it, or was turned to, would outlive the move."""
     (key, value), (other, later) = put(A, "x", 1), put(A, "y", 1)
     records = [
-        Record(0, key, with_flags(value, epoch=3, flags=FLAG_COPIED)),
-        Record(1, other, with_flags(later, epoch=2, flags=FLAG_COPIED)),
+        Record(0, key, with_flags(value, epoch=3, flags=FLAG_COPIED), 0),
+        Record(1, other, with_flags(later, epoch=2, flags=FLAG_COPIED), 0),
     ]
     assert stale_keys(records, {scope_prefix(A): 3}, b"!") == [other]
     assert stale_keys(records, {scope_prefix(A): 4}, b"!") == [key, other]
@@ -103,4 +105,4 @@ def test_what_is_of_the_coming_stay_is_not_stale() -> None:
 def test_what_cannot_be_read_is_stale() -> None:
     """Nobody can copy it, and a delta would stop at it."""
     key, _ = put(A, "x", 1)
-    assert stale_keys([Record(0, key, b"?")], {scope_prefix(A): 2}, b"!") == [key]
+    assert stale_keys([Record(0, key, b"?", 0)], {scope_prefix(A): 2}, b"!") == [key]

@@ -40,8 +40,10 @@ _REDIS = (
     "decide how soon unknown hosts are found again."
 )
 _CLOCKS = (
-    "Clocks of publishers and agents may be wrong by years. A janitor's clock, and that of an "
-    "executor of plans, must be right to the day: nulls and the pruning of `sb.moves` go by them."
+    "Clocks of publishers, agents and executors of plans may be wrong by years. Brokers' clocks must "
+    "be right to a few minutes: compaction, and ages in slots, go by their stamps. Of a janitor's "
+    "clock and Redis', the one that is earlier must not be ahead by more than a day: nulls and the "
+    "pruning of `sb.moves` go by it."
 )
 _DISK = (
     "A disk may lose power's last half minute, be cut, flip bits or be full; it may not bring back "
@@ -184,7 +186,7 @@ NOT_COVERED = (
         "A loss of power: processes are killed and disks are cut, but no write that the kernel has taken "
         "is lost."
     ),
-    "A janitor or an executor whose clock is wrong by more than a day.",
+    "A broker whose clock is wrong, and a janitor's and Redis' that are both ahead by more than a day.",
     "Two copies of one host's state folder in use on two machines at once.",
     "A broker that lies: acknowledges and loses without having crashed, or returns damaged batches.",
     (

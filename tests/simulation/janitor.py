@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from southbound.directory.verdict import Held, judge
 from southbound.errors import EdgeError
 from southbound.janitor.entries import Entry, WrittenMove, judge_moves
-from southbound.janitor.facts import SlotRecord
 from southbound.janitor.judging import NEVER_US, REPEATS, Judgement, Repair, Rules, Why, record_of
 from southbound.janitor.standing import UNKNOWN, Standing, entered, standing_of
 from southbound.janitor.work import SlotWork
 from southbound.partitioning.placement import Address
+from southbound.rebalance.copying import Record
 from southbound.resources import Scope
 from southbound.settings import JanitorSettings
 from southbound.wire.control import (
@@ -122,7 +122,7 @@ class Janitor:
             work = SlotWork(where, None, end)
             work.begin(self.standing_of, whole=True)
             records = yield from self._read(where, 0, end)
-            work.take([SlotRecord(*one) for one in records], end)
+            work.take([Record(*one) for one in records], end)
             judgement = work.judge(self.rules, self.now_us)
             self._note_due(where, judgement, end)
             if not judgement.repairs:

@@ -220,7 +220,7 @@ class Mover:
         found = yield from self.world.network.call(
             self.name, action.new.cluster, lambda: partition.read(0, end)
         )
-        records = [Record(one.offset, one.key, one.value) for one in found]
+        records = [Record(*one) for one in found]
         stale = stale_keys(records, coming, RESERVED.encode())
         if stale:
             for part in action.parts:

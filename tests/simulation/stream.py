@@ -38,7 +38,5 @@ class Stream:
         found = yield from world.network.call(
             self._who, self.address.cluster, lambda: partition.read(self.position, end)
         )
-        self.history.take(
-            Record(one.offset, one.key, one.value) for one in found if one.offset >= self.position
-        )
+        self.history.take(Record(*one) for one in found if one.offset >= self.position)
         self.position = max(self.position, end)
