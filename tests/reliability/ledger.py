@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from southbound.failpoints import POINTS
 from tests.faults.record import Cell
 from tests.faults.record import Record as FaultsRecord
-from tests.reliability.promises import ANOMALIES, NOT_COVERED, PROMISES, Promise
+from tests.reliability.anomalies import ANOMALIES
+from tests.reliability.promises import NOT_COVERED, PROMISES, Promise
 from tests.reliability.records import ModelRecord, Records, SimulationRecord
 from tests.soak.run import SoakRecord
 

@@ -18,14 +18,6 @@ class Promise(NamedTuple):
     assumes: tuple[str, ...]
 
 
-class Anomaly(NamedTuple):
-    """Something that was found, and the test that would find it again."""
-
-    found: str
-    by: str
-    test: str
-
-
 _KAFKA = (
     "A cluster keeps what it acknowledged: replication factor 3 and `min.insync.replicas` 2 in "
     "production, no unclean leader election. With one copy (as in most of these tests) a lost disk "
@@ -150,34 +142,6 @@ PROMISES = (
             ("tests/bench", "what is read and sent is measured (docs/performance.md)"),
         ),
         ("A slot holds some ten hosts: their records arrive too, and are dropped by their keys.",),
-    ),
-)
-
-ANOMALIES = (
-    Anomaly(
-        "Topics of a cluster with several bootstrap addresses could not be compared, at random.",
-        "the fault matrix: three replicated brokers",
-        "tests/edge/test_admin.py::test_a_question_is_asked_again_when_its_broker_turned_out_to_be_another",
-    ),
-    Anomaly(
-        "One flipped bit in the agent's store was loaded as a state that never was.",
-        "the fault matrix: flipped bits",
-        "tests/nca/test_store.py::test_a_row_that_is_not_what_was_written_is_a_broken_file",
-    ),
-    Anomaly(
-        "A flipped bit in the version of the agent's store kept it from starting for ever.",
-        "the fault matrix: flipped bits",
-        "tests/nca/test_store.py::test_a_version_that_only_the_head_tells_is_a_broken_file",
-    ),
-    Anomaly(
-        "A text in the agent's store that is no UTF-8 ended the agent at each start.",
-        "the fault matrix: flipped bits",
-        "tests/nca/test_store.py::test_a_text_that_is_none_is_a_broken_file",
-    ),
-    Anomaly(
-        "A schema in the agent's store that is no UTF-8 ended the agent at each start.",
-        "the fault matrix: flipped bits",
-        "tests/nca/test_store.py::test_a_schema_that_is_no_text_is_a_broken_file",
     ),
 )
 

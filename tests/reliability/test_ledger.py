@@ -7,8 +7,9 @@ import pytest
 from tests.faults.record import Cell
 from tests.faults.record import Record as FaultsRecord
 from tests.reliability.__main__ import PAGE, RECORDS
+from tests.reliability.anomalies import ANOMALIES
 from tests.reliability.ledger import page
-from tests.reliability.promises import ANOMALIES, PROMISES
+from tests.reliability.promises import PROMISES
 from tests.reliability.records import Records, read
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,144 @@
+"""What was found wrong with the product on the way, and the test that fails without the remedy.
+
+The rule: an anomaly without a regression test is not mended, and is not listed as such.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Anomaly(NamedTuple):
+    """Something that was found, and the test that would find it again."""
+
+    found: str
+    by: str
+    test: str
+
+
+_SIMULATION = "the simulation"
+_BITS = "the fault matrix: flipped bits"
+_CLOCKS = "reading every comparison of times"
+
+ANOMALIES = (
+    Anomaly(
+        "After a loss of power an agent swept its node by an older state than the node's.",
+        _SIMULATION,
+        "tests/nca/test_core.py::test_a_memory_that_fell_back_takes_nothing_down",
+    ),
+    Anomaly(
+        "A snapshot that a restart had interrupted was believed when its log was lost.",
+        _SIMULATION,
+        "tests/nca/test_core.py::test_a_log_that_has_lost_everything_is_no_order_after_a_restart",
+    ),
+    Anomaly(
+        "A delete was told as applied while the node still had the resource.",
+        _SIMULATION,
+        "tests/nca/test_core.py::test_a_delete_is_told_only_once_an_earlier_life_is_undone",
+    ),
+    Anomaly(
+        "A move ended never that was reserved while the one before it was still filling its source.",
+        _SIMULATION,
+        "tests/rebalance/test_hands.py::test_a_slot_that_is_sealed_behind_the_noted_end_is_copied_from",
+    ),
+    Anomaly(
+        "A clock that had been years ahead hid a long absence.",
+        _SIMULATION,
+        "tests/nca/test_core.py::test_a_clock_that_was_ahead_hides_no_absence",
+    ),
+    Anomaly(
+        "A move that was given up hid the one before it, which was never filled then.",
+        _SIMULATION,
+        "tests/rebalance/test_hands.py::test_a_host_is_not_said_to_stay_in_a_slot_that_is_still_being_filled",
+    ),
+    Anomaly(
+        "Clearing an earlier stay took what another executor's move was still copied from.",
+        _SIMULATION,
+        "tests/rebalance/test_hands.py::test_what_a_stream_left_is_not_cleared_while_another_slot_is_filled_from_it",
+    ),
+    Anomaly(
+        "Clearing an earlier stay took what others had copied for the coming one already.",
+        _SIMULATION,
+        "tests/rebalance/test_sources.py::test_what_is_of_the_coming_stay_is_not_stale",
+    ),
+    Anomaly(
+        "An agent whose host came back looked for ever for a VPC that it still followed.",
+        _SIMULATION,
+        "tests/nca/test_whereabouts.py::test_a_host_that_came_back_looks_no_more_for_what_it_still_follows",
+    ),
+    Anomaly(
+        "A node kept for ever what a lost state had followed of a VPC.",
+        _SIMULATION,
+        "tests/nca/test_core.py::test_a_vpc_of_an_earlier_life_goes_once_everything_is_whole",
+    ),
+    Anomaly(
+        "A loss of power within seconds of leaving a VPC brought it back as applied.",
+        _SIMULATION,
+        "tests/nca/test_store.py::test_what_forgets_a_resource_is_written_through",
+    ),
+    Anomaly(
+        "An applier that failed as a whole was never told again what to remove.",
+        "reading the applier's contract",
+        "tests/nca/test_core.py::test_an_applier_that_has_done_nothing_is_told_the_whole_again",
+    ),
+    Anomaly(
+        "What compaction had left of a changeset was not carried by a move, if its sender's clock was ahead.",
+        _CLOCKS,
+        "tests/rebalance/test_copying.py::test_the_senders_clock_makes_nothing_young_or_old",
+    ),
+    Anomaly(
+        "A sender's clock decided how long compaction waits, and whether brokers take its records at all.",
+        _CLOCKS,
+        "tests/live/test_topics.py::test_brokers_stamp_records_whatever_their_senders_clock_says",
+    ),
+    Anomaly(
+        "An entry of `sb.moves` by a clock that is behind was old at once, and could be pruned.",
+        _CLOCKS,
+        "tests/live/test_seeding.py::test_who_announces_first_goes_by_the_brokers_clock",
+    ),
+    Anomaly(
+        "A janitor whose clock is ahead erased before the time.",
+        _CLOCKS,
+        "tests/janitor/test_clock.py::test_the_earlier_clock_counts",
+    ),
+    Anomaly(
+        "One host whose fence could not be told stopped a whole round of moves.",
+        "the test of malformed records",
+        "tests/rebalance/test_hands.py::test_what_the_fence_cannot_be_told_is_not_decided",
+    ),
+    Anomaly(
+        "A record in `sb.rebalance` that cannot be read ended every executor.",
+        "the test of malformed records",
+        "tests/rebalance/test_ledger.py::test_garbage_is_counted_and_what_follows_it_goes_on",
+    ),
+    Anomaly(
+        "A connection to Redis that was lost while it was read ended in an error of another kind.",
+        "a soak of the test suite",
+        "tests/edge/test_redis.py::test_a_connection_that_is_lost_while_it_is_read_is_an_error_that_passes",
+    ),
+    Anomaly(
+        "Topics of a cluster with several bootstrap addresses could not be compared, at random.",
+        "the fault matrix: three replicated brokers",
+        "tests/edge/test_admin.py::test_a_question_is_asked_again_when_its_broker_turned_out_to_be_another",
+    ),
+    Anomaly(
+        "One flipped bit in the agent's store was loaded as a state that never was.",
+        _BITS,
+        "tests/nca/test_store.py::test_a_row_that_is_not_what_was_written_is_a_broken_file",
+    ),
+    Anomaly(
+        "A flipped bit in the version of the agent's store kept it from starting for ever.",
+        _BITS,
+        "tests/nca/test_store.py::test_a_version_that_only_the_head_tells_is_a_broken_file",
+    ),
+    Anomaly(
+        "A text in the agent's store that is no UTF-8 ended the agent at each start.",
+        _BITS,
+        "tests/nca/test_store.py::test_a_text_that_is_none_is_a_broken_file",
+    ),
+    Anomaly(
+        "A schema in the agent's store that is no UTF-8 ended the agent at each start.",
+        _BITS,
+        "tests/nca/test_store.py::test_a_schema_that_is_no_text_is_a_broken_file",
+    ),
+)
