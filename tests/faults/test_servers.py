@@ -47,6 +47,7 @@ def stage(fleet: LocalFleet, topology: Topology) -> Iterator[Stage]:
         ("stop", 1.0),
         ("stop", 5.0),
         ("stop", 20.0),
+        pytest.param("stop", 60.0, marks=pytest.mark.timeout(300)),
     ],
 )
 def test_a_broker(stage: Stage, fleet: LocalFleet, cell: Cell, name: str, seconds: float) -> None:
