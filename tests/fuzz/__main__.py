@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.faults.record import commit, now
 from tests.fuzz.guided import LENGTH_MAX, MEMORY_MIB_MAX, SECONDS_MAX
 from tests.fuzz.planted import PLANTED
 from tests.fuzz.record import Finding, FuzzRecord, TargetRun
@@ -42,7 +43,7 @@ def fuzzed(name: str, seconds: float, folder: Path, *options: str) -> TargetRun:
     corpus.mkdir(parents=True, exist_ok=True)
     found.mkdir(exist_ok=True)
     before = set(found.iterdir())
-    began_s = time.monotonic()
+    began_s, at = time.monotonic(), now()
     is_late = False
     words = [sys.executable, "-m", "tests.fuzz.guided", name, str(corpus), str(found)]
     with subprocess.Popen(
@@ -61,6 +62,8 @@ def fuzzed(name: str, seconds: float, folder: Path, *options: str) -> TargetRun:
         findings.append(Finding(kind="ended", said=said[-_SAID_MAX:]))
     return TargetRun(
         target=name,
+        at=at,
+        commit=commit(),
         executions=_number(_EXECUTIONS, said),
         seconds=round(time.monotonic() - began_s, 1),
         coverage=_number(_COVERAGE, said),
@@ -102,15 +105,14 @@ def main() -> int:
     options += ["--planted"] if asked.planted else []
     folder, file = asked.folder.absolute(), asked.record.absolute()
     os.chdir(_ROOT)
-    record = FuzzRecord(
-        engine=f"atheris {version('atheris')}",
-        input_bytes_max=LENGTH_MAX,
-        input_seconds_max=int(asked.seconds_max),
-        memory_mib_max=int(asked.memory_mib_max),
-    )
+    record = FuzzRecord.read(file) if asked.target else FuzzRecord()
+    record.engine = f"atheris {version('atheris')}"
+    record.input_bytes_max = LENGTH_MAX
+    record.input_seconds_max = int(asked.seconds_max)
+    record.memory_mib_max = int(asked.memory_mib_max)
     for name in names:
         run = fuzzed(name, asked.seconds / len(names), folder, *options)
-        record.targets.append(run)
+        record.add(run)
         record.write(file)
         sys.stderr.write(
             f"{name}: {run.executions} executions in {run.seconds} s, coverage "

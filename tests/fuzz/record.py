@@ -1,7 +1,7 @@
 """What a run of the guided fuzzer writes down.
 
-The rule: a number in a report comes from here; a run that is broken off is recorded as far as it came,
-and an input that was found is kept beside its corpus.
+The rule: a number in a report comes from here. A record holds the last run of each target, so that one
+that was mended may be run again alone; a run that is broken off is recorded as far as it came.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-
-from tests.faults.record import commit, now
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +26,8 @@ class TargetRun(msgspec.Struct, frozen=True, kw_only=True):
     """One target's share. `coverage`: edges of instrumented code that were reached."""
 
     target: str
+    at: str = ""
+    commit: str = ""
     executions: int = 0
     seconds: float = 0.0
     coverage: int = 0
@@ -37,12 +37,10 @@ class TargetRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FuzzRecord(msgspec.Struct, kw_only=True):
-    """One run of all targets, or of some. Bounds are those of one input."""
+    """The last run of each target. Bounds are those of one input."""
 
     kind: str = "fuzz"
     engine: str = ""
-    at: str = msgspec.field(default_factory=now)
-    commit: str = msgspec.field(default_factory=commit)
     input_bytes_max: int = 0
     input_seconds_max: int = 0
     memory_mib_max: int = 0
@@ -62,6 +60,17 @@ class FuzzRecord(msgspec.Struct, kw_only=True):
     def findings(self) -> list[Finding]:
         """Everything that was found."""
         return [finding for one in self.targets for finding in one.findings]
+
+    def add(self, run: TargetRun) -> None:
+        """Put a run in the place of an earlier one of its target."""
+        known = {one.target: one for one in self.targets}
+        known[run.target] = run
+        self.targets = list(known.values())
+
+    @classmethod
+    def read(cls, file: Path) -> FuzzRecord:
+        """Read one, empty when there is none yet."""
+        return msgspec.json.decode(file.read_bytes(), type=cls) if file.is_file() else cls()
 
     def write(self, file: Path) -> None:
         """Write it, readably."""

@@ -300,6 +300,70 @@ def test_a_wrong_document_names_its_place_and_what_stands_there(name: str) -> No
     assert len(str(fault)) < 500
 
 
+_LAUGHS = BOMBS["YAML laughs"]
+OF_DOCUMENTS = {
+    "deep JSON": b'{"a":' * 65 + b"1" + b"}" * 65,
+    "very deep JSON": b"[" * 100_000,
+    "deep YAML": b"a: " + b"[" * 65 + b"]" * 65,
+    "very deep YAML": b"- " * 100_000,
+    "laughs": _LAUGHS,
+    "merges": BOMBS["YAML merges"],
+    "itself": BOMBS["YAML itself"],
+    "tag": BOMBS["YAML tag"],
+    "huge integer": b'{"a": 1' + b"0" * 30 + b"}",
+    "integer of 300,000 digits": BOMBS["JSON of digits"],
+    "huge exponent": b'{"a": 1e5000}',
+    "no UTF-8": b'{"a": "\xff"}',
+    "half a character": b'{"a": "\\ud800"}',
+    "a key twice": b'{"a": 1, "a": 2}',
+    "a key twice, in YAML": b"a: 1\na: 2\n",
+    "a key twice, deep": b'{"a": [{"b": 1, "b": 2}]}',
+}
+
+
+def _hosts_of_yaml(data: bytes) -> object:
+    from southbound.cli import host_files
+
+    return list(host_files._yaml_entries(data, "hosts.yaml"))
+
+
+_READERS = {
+    **{name: BY_NAME[name].run for name in ("documents", "neutron", "goalstate", "topology")},
+    "hosts": _hosts_of_yaml,
+}
+
+
+@pytest.mark.parametrize("reader", _READERS)
+@pytest.mark.parametrize("name", OF_DOCUMENTS)
+def test_whoever_takes_a_persons_document_refuses_what_none_should_hold(
+    reader: str, name: str
+) -> None:
+    """By its place, in bounded memory: nesting, bombs, huge integers, no UTF-8, keys that stand twice."""
+
+    def refused() -> None:
+        with pytest.raises(ConfigError) as caught:
+            _READERS[reader](OF_DOCUMENTS[name])
+        assert caught.value.faults
+        assert len(str(caught.value)) < 50_000
+
+    assert peak_of(refused) < PEAK_BYTES_MAX
+
+
+WRITTEN_BY_MACHINES = ("plan", "stored topology", "measurements")
+
+
+@pytest.mark.parametrize("reader", WRITTEN_BY_MACHINES)
+@pytest.mark.parametrize("name", [name for name in OF_DOCUMENTS if "twice" not in name])
+def test_whoever_takes_a_machines_document_refuses_them_too(reader: str, name: str) -> None:
+    """Of a key that stands twice the last counts there: nobody writes these by hand."""
+    assert peak_of(lambda: _refused(reader, OF_DOCUMENTS[name])) < PEAK_BYTES_MAX
+
+
+def _refused(reader: str, data: bytes) -> None:
+    with pytest.raises(SouthboundError):
+        BY_NAME[reader].run(data)
+
+
 def test_golden_bytes_pass_unchanged() -> None:
     """The bounds refuse nothing that stands in the golden file."""
     taken = 0
