@@ -265,7 +265,11 @@ class Index:
             answer = self._reserved("reserve", basis, now_s, items=items)
             if isinstance(answer, Refusal):
                 return answer
-            answers += answer
+            with _understanding("reserve"):
+                answers += (
+                    _answered(one, _is_place(one, wish))
+                    for wish, one in zip(piece, answer, strict=True)
+                )
         return answers
 
     def reserve_moves(
@@ -284,7 +288,11 @@ class Index:
             answer = self._reserved("reserve_move", basis, now_s, items=items, stale=STALE_S)
             if isinstance(answer, Refusal):
                 return answer
-            answers += answer
+            with _understanding("reserve_move"):
+                answers += (
+                    _answered(one, one in {"+", "!"} or one.startswith("~"))
+                    for _, one in zip(piece, answer, strict=True)
+                )
         return answers
 
     def reserve_publics(
@@ -298,7 +306,11 @@ class Index:
             answer = self._reserved("reserve_public", basis, now_s, **more)
             if isinstance(answer, Refusal):
                 return answer
-            answers += answer
+            with _understanding("reserve_public"):
+                answers += (
+                    _answered(one, _is_below(one[1:], partitions) and one[0] in "=+")
+                    for _, one in zip(piece, answer, strict=True)
+                )
         return answers
 
     def _reserved(self, script: str, basis: Basis, now_s: int, **more: Any) -> list[str] | Refusal:
@@ -406,6 +418,26 @@ def _understanding(what: str) -> Iterator[None]:
         raise EdgeError(
             f"Redis: what it answers to {what} is none of its answers: {error}", retryable=True
         ) from error
+
+
+def _answered(answer: str, is_known: bool) -> str:  # noqa: FBT001  # it follows from the answer
+    """Return an answer to a wish. Raises `ValueError` for one that is none: a journal must not get it."""
+    if not is_known and not answer.startswith("="):
+        raise ValueError(f"{answer[:80]!r} to a wish for a slot")
+    return answer
+
+
+def _is_place(answer: str, wish: Wish) -> bool:
+    """Tell whether this is a place that was wished for, or that there is none."""
+    if answer[:1] != "+":
+        return answer == "!"
+    pool, _, probe = answer[1:].rpartition(":")
+    return any(pool == one.pool and _is_below(probe, len(one.slots)) for one in wish.candidates)
+
+
+def _is_below(text: str, bound: int) -> bool:
+    is_short = text.isascii() and text.isdigit() and len(text) < 10
+    return is_short and int(text) < bound
 
 
 def _flat(answer: Any) -> list[bytes]:

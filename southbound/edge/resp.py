@@ -69,7 +69,8 @@ def plain_address(url: str) -> SplitResult | None:
         return None
     number = parts.path.removeprefix("/")
     plain = parts.scheme == "redis" and parts.hostname and not parts.query and not parts.fragment
-    return parts if plain and port != 0 and (not number or number.isdecimal()) else None
+    is_number = number.isascii() and number.isdigit() and len(number) < 10
+    return parts if plain and port != 0 and (not number or is_number) else None
 
 
 class LeanLink(RedisLink):

@@ -243,3 +243,10 @@ def test_a_server_that_answers_byte_by_byte_is_given_up() -> None:
         connection.close()
         done.set()
         thread.join()
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, "²", "٣", "x", "-1"])
+def test_a_database_that_is_no_number_is_no_plain_address(number: str) -> None:
+    """Whoever reads other addresses says what is wrong with it."""
+    assert plain_address(f"redis://h/{number}") is None
+    assert plain_address("redis://h/3") is not None
