@@ -37,7 +37,6 @@ _ENDS_AT_ONCE = 64
 _STARTING_MAX = 20
 _START_S = 120.0
 _LOOK_S = 0.05
-_NICE = 10
 _SWITCH_S = 0.1
 """Every thread that waits for the interpreter wakes once in this time, to ask for it."""
 
@@ -236,8 +235,9 @@ class Crowd:
 if __name__ == "__main__":
     threading.stack_size(_STACK_BYTES)
     sys.setswitchinterval(_SWITCH_S)
-    # The gate, which takes the time of each try, and the broker come before those who try.
-    os.nice(_NICE)
+    # The gate, which takes the time of each try, and the broker come before those who try, however
+    # many these are: a mere nicety would weigh thread by thread.
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     # That a cluster is away is what is tested: thousands need not say so.
     logging.disable(logging.WARNING)
     _members = Members(sys.argv[1], Path(sys.argv[2]))

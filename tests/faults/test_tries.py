@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.tries import Try, firsts, intervals_s, peak, quantile, spread_s
+from tests.faults.tries import Try, by_name, firsts, intervals_s, peak, quantile, spread_s
 
 pytestmark = pytest.mark.subset
 
@@ -26,3 +26,4 @@ def test_tries_of_the_same_one_belong_together() -> None:
     """In order, whatever order they were noted in."""
     assert firsts(TRIES) == {"a": 1.0, "b": 1.5}
     assert intervals_s(TRIES) == [2.0, 4.0]
+    assert [one.at_s for one in by_name(TRIES)["a"]] == [1.0, 3.0, 7.0]

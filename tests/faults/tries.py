@@ -7,7 +7,7 @@ seconds, which are the same in every process of a machine.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
@@ -54,12 +54,16 @@ def firsts(tries: Iterable[Try]) -> Mapping[str, float]:
 
 def intervals_s(tries: Iterable[Try]) -> list[float]:
     """Return the times between tries of the same one."""
-    times: defaultdict[str, list[float]] = defaultdict(list)
-    for one in tries:
-        times[one.name].append(one.at_s)
-    return [later - earlier for made in times.values() for earlier, later in pairwise(sorted(made))]
+    return [
+        later.at_s - earlier.at_s
+        for made in by_name(tries).values()
+        for earlier, later in pairwise(made)
+    ]
 
 
-def by_name(tries: Iterable[Try]) -> Counter[str]:
-    """Return how often each tried."""
-    return Counter(one.name for one in tries)
+def by_name(tries: Iterable[Try]) -> Mapping[str, list[Try]]:
+    """Return the tries of each, in order."""
+    found: defaultdict[str, list[Try]] = defaultdict(list)
+    for one in sorted(tries, key=lambda one: one.at_s):
+        found[one.name].append(one)
+    return found
