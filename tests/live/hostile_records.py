@@ -91,7 +91,9 @@ class HostileRecord(msgspec.Struct, kw_only=True):
     peak_mib: float
     peak_mib_max: float
     store_mib: float
+    store_mib_max: float
     rows_kept: int
+    rows_kept_max: int
 
     def write(self, file: Path) -> None:
         """Write it, readably."""

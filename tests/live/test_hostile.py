@@ -54,6 +54,7 @@ from southbound.resources import (
     host_scope,
 )
 from southbound.settings import (
+    AgentSettings,
     JanitorSettings,
     PublisherSettings,
     RebalanceSettings,
@@ -73,8 +74,9 @@ _log = logging.getLogger(__name__)
 
 _GOOD = 500
 _FLUSH = 20_000
-_MEMORY_MIB_MAX = 250
-_STORE_MIB_MAX = 32
+_MEMORY_MIB_MAX = 100
+_STORE_MIB_MAX = 16
+_ROWS_MAX = AgentSettings().quarantine_max
 _HOSTS = 3
 
 GARBAGE = (b"", b"\x02", b"\x01\xdd\xff\xff\xff\xff", b"\xff" * 50, b"[" * 2_000, b"null")
@@ -161,7 +163,9 @@ def test_an_agent_applies_every_good_record_among_malformed_ones(
         peak_mib=round(peak_mib, 1),
         peak_mib_max=_MEMORY_MIB_MAX,
         store_mib=round((state / FILE).stat().st_size / (1 << 20), 1),
+        store_mib_max=_STORE_MIB_MAX,
         rows_kept=_judged_rows(state, host, written.total()),
+        rows_kept_max=_ROWS_MAX,
     )
     assert peak_mib < _MEMORY_MIB_MAX
     assert record.store_mib < _STORE_MIB_MAX
@@ -177,7 +181,7 @@ def _judged_rows(state: Path, host: str, put: int) -> int:
     store.open()
     rows = store.quarantined()
     store.close()
-    assert len(rows) == min(put, 1_000)
+    assert len(rows) == min(put, _ROWS_MAX)
     told = Counter(kind_of(row.key, row.value, row.why) for row in rows)
     assert told.keys() == KINDS.keys()
     assert max(told.values()) - min(told.values()) <= 1

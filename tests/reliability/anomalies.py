@@ -141,4 +141,84 @@ ANOMALIES = (
         _BITS,
         "tests/nca/test_store.py::test_a_schema_that_is_no_text_is_a_broken_file",
     ),
+    Anomaly(
+        "A key of `!seal` or `!handover` whose epoch has thousands of digits ended the janitor's sweep of its slot.",
+        "reading all that turns digits into numbers",
+        "tests/janitor/test_facts.py::test_a_control_record_of_no_epoch_is_left_alone",
+    ),
+    Anomaly(
+        "Documents of unit costs, of benchmarks and of stages that were no UTF-8, or deep, ended their command in a traceback; a device in their place took all memory.",
+        "fuzzing: measurements",
+        "tests/loadgen/test_capacity_plan.py::test_a_file_that_holds_no_unit_costs_is_named",
+    ),
+    Anomaly(
+        "`plan-capacity` with endless, huge or no numbers ended in a traceback.",
+        "fuzzing: command line",
+        "tests/loadgen/test_capacity_plan.py::test_any_numbers_make_a_plan_or_are_refused_by_name",
+    ),
+    Anomaly(
+        "A history's frame that announces four gigabytes took them, and one that unfolds without end was unfolded.",
+        "fuzzing: measurements",
+        "tests/loadgen/test_histories_files.py::test_what_a_frame_announces_or_unfolds_to_takes_bounded_memory",
+    ),
+    Anomaly(
+        "A local fleet's topology that was deep, no UTF-8 or no list where one is needed ended `local up` in a traceback, or took minutes.",
+        "fuzzing: fleet",
+        "tests/local/test_layout.py::test_what_is_no_document_is_a_value_error",
+    ),
+    Anomaly(
+        "A pid file of two words that are none ended each command of a local fleet in a traceback.",
+        "fuzzing: fleet",
+        "tests/local/test_daemon.py::test_a_pid_file_that_holds_none_is_named",
+    ),
+    Anomaly(
+        "A tracker's address such as `http://[` ended commands in a traceback; a gate that was unknown to what answered failed an assertion.",
+        "fuzzing: fleet, tracker answer",
+        "tests/tracker/test_client.py::test_an_address_that_is_none_is_named",
+    ),
+    Anomaly(
+        "`hosts gate` with a port that is no UTF-8 ended in a traceback.",
+        "fuzzing: command line",
+        "tests/tracker/test_client.py::test_a_gate_is_asked_for_by_ids",
+    ),
+    Anomaly(
+        "A time that no calendar holds, told by one node, kept `hosts effective` from showing that node.",
+        "reading what a tracker may answer",
+        "tests/cli/test_hostile.py::test_a_time_that_no_calendar_holds_is_told_as_a_number",
+    ),
+    Anomaly(
+        "A sign of life in Redis that was no UTF-8, or an answer of another shape, ended `doctor` in a traceback.",
+        "fuzzing: signs",
+        "tests/directory/test_rollcall.py::test_what_is_no_sign_is_passed_by",
+    ),
+    Anomaly(
+        "`Accept: application/openmetrics-text; version=x` broke `/metrics` off without an answer.",
+        "fuzzing: http",
+        "tests/nca/test_health.py::test_metrics_are_told_whatever_is_accepted",
+    ),
+    Anomaly(
+        "A document of another class of scope in an applier's tree was no error of ours to who read the tree.",
+        "fuzzing: tree",
+        "tests/nca/appliers/test_tree.py::test_a_document_that_is_none_is_named",
+    ),
+    Anomaly(
+        "`--listen` and `--health` with a port of thousands of digits, or of another alphabet's, ended in a traceback.",
+        "fuzzing: words",
+        "tests/cli/test_hostile.py::test_a_bad_value_is_named",
+    ),
+    Anomaly(
+        "A wait of `nan` seconds never ended.",
+        "reading the command line's numbers",
+        "tests/cli/test_hostile.py::test_a_bad_value_is_named",
+    ),
+    Anomaly(
+        "Messages and histograms of the load generator that were no UTF-8, or deep, ended it in a traceback.",
+        "fuzzing: messages",
+        "tests/loadgen/test_coordination_messages.py::test_what_is_no_message_is_a_wire_error",
+    ),
+    Anomaly(
+        "An answer of Redis that named another pool than was wished for would have been written into a journal; one too few ended the command in a traceback.",
+        "reading what a hostile Redis may answer",
+        "tests/directory/test_index.py::test_a_place_that_nobody_wished_for_is_no_answer",
+    ),
 )

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from southbound.failpoints import POINTS
 from tests.faults.record import Cell
 from tests.faults.record import Record as FaultsRecord
+from tests.fuzz.record import FuzzRecord
+from tests.live.hostile_records import HostileRecord
 from tests.reliability.anomalies import ANOMALIES
 from tests.reliability.promises import NOT_COVERED, PROMISES, Promise
 from tests.reliability.records import ModelRecord, Records, SimulationRecord
@@ -26,6 +28,8 @@ number below is counted from them. Whoever changes the product runs
     make soak MINUTES=30 SOAK_RECORD=docs/reliability/soak.json
     python -m tests.simulation --everything --record docs/reliability/simulation.json
     python -m tests.reliability model
+    make hostile MALFORMED=1000000 HOSTILE_RECORD=docs/reliability/hostile.json
+    make fuzz SECONDS=1800 FUZZ_RECORD=docs/reliability/fuzz.json
     python -m tests.reliability write
 """
 
@@ -39,6 +43,8 @@ def page(records: Records) -> str:
     lines += ["## The simulation", "", *_simulation(records.simulation)]
     lines += ["## The model", "", *_model(records.model)]
     lines += ["## The soak", "", *_soak(records.soak)]
+    lines += ["## Malformed records", "", *_hostile(records.hostile)]
+    lines += ["## Fuzzing", "", *_fuzz(records.fuzz)]
     lines += ["## What was found", "", *_found(records)]
     lines += ["## What is not covered", "", *(f"- {words}" for words in NOT_COVERED)]
     return "\n".join(lines) + "\n"
@@ -183,6 +189,62 @@ def _soak(record: SoakRecord | None) -> Iterable[str]:
         ),
         "",
         *(f"- **wrong**: {words}" for words in record.anomalies),
+        "",
+    ]
+
+
+def _hostile(record: HostileRecord | None) -> Iterable[str]:
+    if record is None:
+        return _missing("make hostile")
+    half = record.malformed // 2
+    return [
+        (
+            f"Run at {record.at} on commit `{record.commit}`: {record.malformed:,} malformed records "
+            f"of {len(record.kinds)} kinds in one host's slot, and {record.good:,} good ones among "
+            "them. All good ones were applied and all malformed ones counted, each for its own reason."
+        ),
+        "",
+        "| quantity | seen | at most |",
+        "|---|---:|---:|",
+        f"| seconds for the first half, in a snapshot | {record.snapshot_s:.1f} | |",
+        f"| malformed records a second meanwhile | {half / max(record.snapshot_s, 0.01):,.0f} | |",
+        f"| seconds for the second half, while it was written | {record.live_s:.1f} | |",
+        f"| MiB of the agent's process | {record.peak_mib:.1f} | {record.peak_mib_max:g} |",
+        f"| MiB of its store | {record.store_mib:.1f} | {record.store_mib_max:g} |",
+        f"| rows kept of what was put aside | {record.rows_kept:,} | {record.rows_kept_max:,} |",
+        "",
+        *(f"- {name}: {count:,}" for name, count in sorted(record.kinds.items())),
+        "",
+    ]
+
+
+def _fuzz(record: FuzzRecord | None) -> Iterable[str]:
+    if record is None:
+        return _missing("make fuzz")
+    times = sorted(one.at for one in record.targets)
+    commits = sorted({one.commit for one in record.targets})
+    return [
+        (
+            f"Run from {times[0]} to {times[-1]} on {', '.join(f'`{one}`' for one in commits)} by "
+            f"{record.engine}, guided by coverage: {len(record.targets)} targets, "
+            f"{record.executions:,} executions in {record.seconds / 3600:.2f} hours, "
+            f"{len(record.findings)} findings. One input: at most {record.input_bytes_max:,} bytes, "
+            f"{record.input_seconds_max} seconds, and {record.memory_mib_max:,} MiB of the process."
+        ),
+        "",
+        "| target | executions | seconds | edges reached | inputs kept | MiB | findings |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        *(
+            f"| {one.target} | {one.executions:,} | {one.seconds:.0f} | {one.coverage:,} | "
+            f"{one.corpus:,} | {one.peak_mib:,} | {len(one.findings)} |"
+            for one in sorted(record.targets, key=lambda one: one.target)
+        ),
+        "",
+        *(
+            f"- **open**: {one.target}, {finding.kind}: `{finding.input[:80]}`"
+            for one in record.targets
+            for finding in one.findings
+        ),
         "",
     ]
 

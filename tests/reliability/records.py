@@ -13,6 +13,8 @@ import msgspec
 
 from tests.faults.record import Record as FaultsRecord
 from tests.faults.record import now
+from tests.fuzz.record import FuzzRecord
+from tests.live.hostile_records import HostileRecord
 from tests.model.engine import exhaust, search
 from tests.model.slices import models, planted
 from tests.soak.run import SoakRecord
@@ -71,6 +73,8 @@ class Records(msgspec.Struct, kw_only=True):
     soak: SoakRecord | None = None
     simulation: SimulationRecord | None = None
     model: ModelRecord | None = None
+    fuzz: FuzzRecord | None = None
+    hostile: HostileRecord | None = None
 
 
 def read(folder: Path) -> Records:
@@ -80,6 +84,8 @@ def read(folder: Path) -> Records:
         soak=_read(folder / "soak.json", SoakRecord),
         simulation=_read(folder / "simulation.json", SimulationRecord),
         model=_read(folder / "model.json", ModelRecord),
+        fuzz=_read(folder / "fuzz.json", FuzzRecord),
+        hostile=_read(folder / "hostile.json", HostileRecord),
     )
 
 
