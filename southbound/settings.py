@@ -84,11 +84,11 @@ class AgentSettings:
     that the directory says has moved waits for its marker. `retry_*`: backoff of a failed apply and
     of a report that was not acknowledged; `resolve_*`: of looking for a VPC whose replica is not
     there yet. `flush_s`: how long what is not urgent may wait to be written down. `alive_every_s`:
-    how often an idle agent makes sure that its cluster answers. `outbox_max` bounds the lines of
-    reports owed; past it the oldest are dropped. `quarantine_*` bound the rows kept of unreadable
-    records, and their bytes. `inventory_every_s`: how often everything that stands is told, which
-    must be well below the retention of reports; `inventory_spread_s`: within what time after a
-    start.
+    how often an idle agent makes sure that its cluster answers, with the same logs. `outbox_max`
+    bounds the lines of reports owed; past it the oldest are dropped. `quarantine_*` bound the rows
+    kept of unreadable records, and their bytes. `inventory_every_s`: how often everything that stands
+    is told, which must be well below the retention of reports; `inventory_spread_s`: within what time
+    after a start.
     """
 
     fetch_wait_ms: int = 10_000
@@ -107,7 +107,7 @@ class AgentSettings:
     resolve_first_s: float = 0.05
     resolve_max_s: float = 10.0
     flush_s: float = 5.0
-    alive_every_s: float = 300.0
+    alive_every_s: float = 180.0
     report_linger_ms: float = 20.0
     report_batch: int = 500
     outbox_max: int = 100_000

@@ -23,6 +23,7 @@ from southbound.nca.draft import Draft
 from southbound.nca.effects import Apply, Assign, Assignment, Effect, Persist, Resolve, Send
 from southbound.nca.inventory import Inventories
 from southbound.nca.ledger import Ledger
+from southbound.nca.logs import Logs
 from southbound.nca.plan import Change, Plan, ordered
 from southbound.nca.positions import Positions, Stream
 from southbound.nca.reading import Reading
@@ -52,7 +53,10 @@ class AgentCore:
         self._retries: Retries[ResourceKey] = Retries(settings.retry_first_s, settings.retry_max_s)
         self._desired = Desired(state.entries, self._retries, counters)
         self._positions = Positions()
-        self._reading = Reading(self._positions, self._desired, self._draft, counters, settings)
+        self._logs = Logs(state.kafka_ids)
+        self._reading = Reading(
+            self._positions, self._desired, self._draft, counters, settings, self._logs
+        )
         self._where = Whereabouts(
             host, self._positions, self._reading, self._desired, self._draft, settings
         )
@@ -60,7 +64,6 @@ class AgentCore:
         resends: Retries[int] = Retries(settings.retry_first_s, settings.retry_max_s)
         self._books = Books(ledger, resends, self._draft, counters)
         self._inventories = Inventories(host, settings)
-        self._kafka_ids = dict(state.kafka_ids)
         self._progress_us = state.progress_us
         self._sweeps = Sweeps(settings.retry_first_s, settings.retry_max_s, alone=state.alone)
         self._applying: Plan | None = None
@@ -104,6 +107,25 @@ class AgentCore:
     def cluster(self) -> str | None:
         """The cluster that the host is placed in, as far as that is known."""
         return self._where.cluster
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics that are read in the host's cluster."""
+        cluster = self.cluster
+        return frozenset(
+            stream.address.topic
+            for stream in self._positions
+            if stream.address is not None and stream.address.cluster == cluster
+        )
+
+    def lacks(self, cluster: str, unnamed: Collection[str]) -> bool:
+        """Tell whether one of the topics that a cluster has not named was there before."""
+        return any(self._logs.is_known(cluster, topic) for topic in unnamed)
+
+    @property
+    def awaits_cluster(self) -> bool:
+        """Whether something waits for a cluster to say who it is."""
+        return any(stream.is_waiting for stream in self._positions)
 
     def gauges(self) -> Gauges:
         """Return how the agent stands."""
@@ -162,11 +184,11 @@ class AgentCore:
         self._reading.topology = state.topology
         for scope, stood in state.streams.items():
             stream = Stream(scope, stood.placement, swept=stood.swept)
-            if stood.next is None or not stood.swept:
+            if stood.next is None or not stood.swept or stood.doubted:
                 # Power loss may have put this state back behind the node: nothing is swept by it
                 # before the log was read to its end once more.
                 is_first = not self._desired.of_scope(scope)
-                stream.restart(Reason.FIRST if is_first else Reason.RESUMED)
+                stream.restart(Reason.FIRST if is_first else Reason.RESUMED, doubted=stood.doubted)
             else:
                 stream.next = stood.next
             stream.locate(state.topology)
@@ -203,16 +225,18 @@ class AgentCore:
     def _see_cluster(self, event: ev.ClusterSeen) -> None:
         self._progress(event.now)
         self._draft.touch()
-        known = self._kafka_ids.get(event.cluster)
-        if known == event.kafka_id:
-            return
-        self._kafka_ids[event.cluster] = event.kafka_id
-        self._draft.kafka_id(event.cluster, event.kafka_id)
-        if known is None:
-            return
+        is_another = self._logs.is_another(event.cluster, event.kafka_id)
+        others = self._logs.others(event.cluster, event.topics)
+        self._draft.kafka_ids(self._logs.take(event.cluster, event.kafka_id, event.topics))
         for stream in list(self._positions):
-            if stream.address is not None and stream.address.cluster == event.cluster:
+            if stream.address is None or stream.address.cluster != event.cluster:
+                continue
+            if is_another:
                 self._reading.resync(stream, Reason.CLUSTER_CHANGED)
+            elif stream.address.topic in others:
+                self._reading.resync(stream, Reason.TOPIC_CHANGED)
+            elif stream.address.topic in event.topics:
+                self._reading.is_same_log(stream, event.now)
 
     def _tick(self, now: ev.Now) -> None:
         self._reading.release_overdue(now)

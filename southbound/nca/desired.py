@@ -76,6 +76,11 @@ class Desired:
         table = self._entries.get(key.scope)
         return None if table is None else table.get(key)
 
+    def stands(self, key: ResourceKey) -> bool:
+        """Tell whether the node should have a resource, or is being rid of it only now."""
+        entry = self.get(key)
+        return entry is not None and (entry.op is Op.UPSERT or entry.status is not Status.SETTLED)
+
     def of_scope(self, scope: Scope) -> Mapping[ResourceKey, Entry]:
         """Return the entries of one scope."""
         return self._entries.get(scope, {})

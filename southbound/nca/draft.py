@@ -52,9 +52,9 @@ class Draft:
         self._next.topology = topology
         self._touched = True
 
-    def kafka_id(self, cluster: str, kafka_id: str) -> None:
-        """Write which brokers a cluster consisted of."""
-        self._next.kafka_ids[cluster] = kafka_id
+    def kafka_ids(self, ids: Mapping[str, str]) -> None:
+        """Write which logs were read: as in `state.State`."""
+        self._next.kafka_ids.update(ids)
         self._touched = True
 
     def quarantine(self, quarantined: Quarantined) -> None:

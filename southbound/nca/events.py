@@ -72,11 +72,15 @@ class PositionLost(msgspec.Struct, frozen=True):
 
 
 class ClusterSeen(msgspec.Struct, frozen=True):
-    """A cluster has answered; `kafka_id` is the id that its brokers name."""
+    """A cluster has answered; `kafka_id` is the id that its brokers name.
+
+    `topics`: the ids of those that are read, as far as they are there and have any.
+    """
 
     now: Now
     cluster: str
     kafka_id: str
+    topics: Mapping[str, str] = {}
 
 
 class Located(msgspec.Struct, frozen=True):
@@ -99,11 +103,11 @@ class Applied(msgspec.Struct, frozen=True):
 
     now: Now
     failures: Mapping[ResourceKey, str]
+    raised: bool = False
 
 
 class Settled(msgspec.Struct, frozen=True):
     """Kafka has acknowledged what was owed under these numbers, or (`lost`) has not."""
-    raised: bool = False
 
     now: Now
     seqs: tuple[int, ...]

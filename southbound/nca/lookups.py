@@ -73,12 +73,23 @@ class Question(msgspec.Struct, frozen=True):
     failed: Callable[[str], None]
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """Who answers as a cluster: its own id, and those of its topics, without those that have none."""
+
+    kafka_id: str
+    topics: Mapping[str, str] = {}
+
+
 class Probe(msgspec.Struct, frozen=True):
-    """Whether a cluster answers, and under which id. Asked once; `seen` gets None if it did not."""
+    """Whether a cluster answers, and which logs it has. Asked once; `seen` gets None if it did not.
+
+    `topics`: those whose ids are wanted. `ask` gets all that are wanted of the cluster.
+    """
 
     cluster: Cluster
-    ask: Callable[[Cluster], str]
-    seen: Callable[[str | None], None]
+    topics: frozenset[str]
+    ask: Callable[[Cluster, frozenset[str]], Identity]
+    seen: Callable[[Identity | None], None]
 
 
 class Lookups:
@@ -218,10 +229,11 @@ def _next_wait(wait_s: float) -> float:
 
 def _probe(waiting: list[Probe]) -> None:
     first = waiting[0]
+    topics = frozenset().union(*(probe.topics for probe in waiting))
     try:
-        kafka_id: str | None = first.ask(first.cluster)
+        found: Identity | None = first.ask(first.cluster, topics)
     except (EdgeError, ConfigError) as error:
         log.info("cluster %s does not answer: %s", first.cluster.id, error)
-        kafka_id = None
+        found = None
     for probe in waiting:
-        probe.seen(kafka_id)
+        probe.seen(found)

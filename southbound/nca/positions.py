@@ -15,7 +15,7 @@ from southbound.nca.snapshot import Reason, Snapshot
 from southbound.nca.state import StreamState
 from southbound.partitioning.placement import Address, Placement, address_of
 from southbound.partitioning.topology import Topology
-from southbound.resources import Scope
+from southbound.resources import ResourceKey, Scope
 from southbound.wire.keys import scope_prefix
 
 
@@ -24,7 +24,8 @@ class Stream:
 
     `address` is None while the topology does not know the placement's pool. `next` is the offset
     that is read next. `snapshot` is None once the stream is live; a snapshot at its end that is not
-    complete stays, and the stream is read as a live one beside it.
+    complete stays, and the stream is read as a live one beside it. `doubts` are resources that stand
+    on the node and of which the log, having lost something, has not spoken again.
     """
 
     def __init__(self, scope: Scope, placement: Placement, *, swept: bool = False) -> None:
@@ -35,6 +36,7 @@ class Stream:
         self.next = placement.start
         self.snapshot: Snapshot | None = None
         self.swept = swept
+        self.doubts: set[ResourceKey] = set()
 
     @property
     def gathering(self) -> bool:
@@ -45,6 +47,12 @@ class Stream:
     def unmarked(self) -> bool:
         """Whether a snapshot cannot begin yet, since the watermarks are not known."""
         return self.snapshot is not None and self.snapshot.high is None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a snapshot at its end has to know if its log is the one that was read before."""
+        snapshot = self.snapshot
+        return snapshot is not None and snapshot.at_end and not snapshot.is_same_log
 
     @property
     def behind(self) -> bool:
@@ -62,17 +70,20 @@ class Stream:
             except PlanError:
                 return
 
-    def restart(self, reason: Reason) -> None:
-        """Read a snapshot from the placement's start."""
+    def restart(self, reason: Reason, *, doubted: bool = False) -> None:
+        """Read a snapshot from the placement's start; `doubted`: the log is known to lack something."""
         self.snapshot = Snapshot(self.placement, reason)
+        if doubted:
+            self.snapshot.doubt()
         self.next = self.placement.start
 
     def state(self, first_held: int | None) -> StreamState:
         """Return what is remembered of it, with a position before everything still held."""
         if self.snapshot is not None:
-            return StreamState(self.placement, None, self.swept)
+            doubted = self.snapshot.doubted or bool(self.doubts)
+            return StreamState(self.placement, None, self.swept, doubted)
         next_ = self.next if first_held is None else min(self.next, first_held)
-        return StreamState(self.placement, next_, self.swept)
+        return StreamState(self.placement, next_, self.swept, bool(self.doubts))
 
 
 class Positions:

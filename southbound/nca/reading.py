@@ -17,6 +17,7 @@ from southbound.nca.desired import Desired
 from southbound.nca.draft import Draft
 from southbound.nca.events import Batch, Mark, Now, Record
 from southbound.nca.incoming import Incoming, read
+from southbound.nca.logs import Logs
 from southbound.nca.positions import Positions, Stream
 from southbound.nca.snapshot import Reason
 from southbound.nca.state import Quarantined, Status
@@ -46,12 +47,14 @@ class Reading:
         draft: Draft,
         counters: Counters,
         settings: AgentSettings,
+        logs: Logs,
     ) -> None:
         self._positions = positions
         self._desired = desired
         self._draft = draft
         self._counters = counters
         self._settings = settings
+        self._logs = logs
         self.holding = Holding(settings.changeset_hold_s, settings.held_max)
         self.topology: Topology | None = None
         self.changed = False
@@ -88,12 +91,21 @@ class Reading:
             if stream.snapshot is not None and stream.snapshot.high is None:
                 start = stream.placement.start
                 stream.next = stream.snapshot.begin(start, mark.low, mark.high, now.us)
+                stream.snapshot.is_same_log = not self._logs.is_known(
+                    address.cluster, address.topic
+                )
                 self._end_if_reached(stream, now)
 
     def lost(self, address: Address) -> None:
         """Read everything of a partition anew, since its position is not there any more."""
         for stream in list(self._positions.at(address).values()):
             self.resync(stream, Reason.POSITION_LOST)
+
+    def is_same_log(self, stream: Stream, now: Now) -> None:
+        """Take note that a stream's log is the one that was read before."""
+        if stream.snapshot is not None and stream.snapshot.high is not None:
+            stream.snapshot.is_same_log = True
+            self._complete_if_whole(stream, now)
 
     def resync(self, stream: Stream, reason: Reason) -> None:
         """Read a stream's snapshot and compare it with what is held; never silent."""
@@ -131,6 +143,8 @@ class Reading:
     def _resource(self, stream: Stream, incoming: Incoming, now: Now) -> None:
         if stream.snapshot is not None:
             stream.snapshot.see(incoming.key)
+        if stream.doubts:
+            stream.doubts.discard(incoming.key)
         young_us = now.us - int(self._settings.changeset_hold_s * 1e6)
         single = incoming.count == 1 or incoming.copied
         if single or (stream.gathering and incoming.sent_us <= young_us):
@@ -268,11 +282,19 @@ class Reading:
             self._counters.resync(Reason.SLOW.value)
             self.enter(stream, stream.placement, snapshot.reason)
             return
+        absent = snapshot.absent(set(self._desired.of_scope(stream.scope)))
+        if absent and not snapshot.is_same_log:
+            # The cluster is being asked which log this is; until then the stream is read as it comes.
+            return
         self._counters.snapshots += 1
         if snapshot.believed:
-            self._desired.remove(snapshot.absent(set(self._desired.of_scope(stream.scope))))
+            gone = absent - stream.doubts
         else:
             self._counters.snapshots_refused += 1
+            gone = {key for key in absent if snapshot.is_gone(key)}
+            stream.doubts = {key for key in absent - gone if self._desired.stands(key)}
             stream.swept = True
+        stream.doubts &= absent
+        self._desired.remove(gone)
         stream.snapshot = None
         self._draft.stream(stream.scope)

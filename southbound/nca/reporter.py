@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
+from southbound.edge.identity import topic_ids
 from southbound.edge.kafka import (
     KafkaError,
     KafkaException,
@@ -71,6 +72,12 @@ class Reporter:
         except KafkaException as error:
             raise edge_error(error, f"asking cluster {cluster.id} for its id") from error
         return str(metadata.cluster_id)
+
+    def topic_ids(
+        self, cluster: Cluster, topics: Collection[str], timeout_s: float
+    ) -> Mapping[str, str]:
+        """Ask a cluster that answers for the ids of topics. Raises `EdgeError`."""
+        return topic_ids(cluster, topics, self._client_id, timeout_s)
 
     def flush(self, timeout_s: float) -> None:
         """Wait until everything sent is told, at most so long for each cluster."""

@@ -27,7 +27,7 @@ from southbound.nca import events as ev
 from southbound.nca.appliers.base import Applier
 from southbound.nca.core import AgentCore
 from southbound.nca.counters import Counters, Gauges
-from southbound.nca.lookups import Answer, Probe, Question
+from southbound.nca.lookups import Answer, Identity, Probe, Question
 from southbound.nca.parts import AgentParts, directory_client
 from southbound.nca.pending import Pending
 from southbound.nca.plan import Plan
@@ -115,6 +115,7 @@ class Agent:
         self._pending = Pending()
         self._gauges = Gauges()
         self._caught_up = False
+        self._awaits_cluster = False
         self._has_stepped = False
 
     @classmethod
@@ -279,12 +280,15 @@ class Agent:
         self._finish()
 
     def _show(self) -> None:
-        """After a step, look how the agent stands: for other threads, and for the next deadline."""
+        """After a step, look how the agent stands: for other threads, and for what is due next."""
         if self._has_stepped and self._core is not None:
             self._has_stepped = False
             self._deadline_s = self._core.deadline()
             self._gauges = self._core.gauges()
             self._caught_up = self._core.is_caught_up()
+            awaited, self._awaits_cluster = self._awaits_cluster, self._core.awaits_cluster
+            if self._awaits_cluster and not awaited:
+                self._pending.probe_at_s = time.monotonic()
 
     def _finish(self) -> None:
         """Stop reading, give what was sent a chance to arrive, and write down the rest."""
@@ -316,7 +320,11 @@ class Agent:
             self._note("kafka", f"no broker of cluster {cluster} can be reached")
             self._pending.probe_soon(time.monotonic())
         for address in haul.lost:
+            self._pending.probe_soon(time.monotonic())
             self._feed(ev.PositionLost(_now(), address))
+        if self._streams.is_unsure():
+            # It goes on by itself, in whatever log it finds under that name.
+            self._pending.probe_soon(time.monotonic())
         if haul.records or haul.reached:
             self._feed(ev.Batch(_now(), tuple(haul.records), haul.reached))
             if not haul.troubles:
@@ -545,7 +553,7 @@ class Agent:
         self._note("directory", why)
 
     def _probe_if_due(self) -> None:
-        """Make sure now and then that the cluster still is there, and still the same one."""
+        """Make sure now and then that the cluster still is there, with the same logs."""
         assert self._core is not None
         assert self._parts is not None
         now_s = time.monotonic()
@@ -556,22 +564,30 @@ class Agent:
         if cluster is None:
             return
         self._pending.probe_at_s = now_s + self.settings.alive_every_s
-        reporter, inbox = self._parts.reporter, self._inbox
+        topics, reporter, inbox = self._core.topics, self._parts.reporter, self._inbox
 
-        def seen(kafka_id: str | None) -> None:
-            inbox.put(lambda: self._seen(cluster.id, kafka_id))
+        def ask(which: Cluster, wanted: frozenset[str]) -> Identity:
+            kafka_id = reporter.kafka_id(which, _PROBE_TIMEOUT_S)
+            return Identity(kafka_id, reporter.topic_ids(which, wanted, _PROBE_TIMEOUT_S))
 
-        self._parts.lookups.probe(
-            Probe(cluster, lambda which: reporter.kafka_id(which, _PROBE_TIMEOUT_S), seen)
-        )
+        def seen(found: Identity | None) -> None:
+            inbox.put(lambda: self._seen(cluster.id, topics, found))
 
-    def _seen(self, cluster: str, kafka_id: str | None) -> ev.Event | None:
-        if kafka_id is None:
+        self._parts.lookups.probe(Probe(cluster, topics, ask, seen))
+
+    def _seen(
+        self, cluster: str, topics: frozenset[str], found: Identity | None
+    ) -> ev.Event | None:
+        if found is None:
             self._note("kafka", f"cluster {cluster} does not answer")
             self._pending.probe_soon(time.monotonic())
             return None
+        told = {topic: id for topic, id in found.topics.items() if topic in topics}
+        assert self._core is not None
+        if self._core.lacks(cluster, topics - told.keys()):
+            self._pending.probe_soon(time.monotonic())
         self._troubles.pop("kafka", None)
-        return ev.ClusterSeen(_now(), cluster, kafka_id)
+        return ev.ClusterSeen(_now(), cluster, found.kafka_id, told)
 
     def _note(self, what: str, why: str) -> None:
         if self._troubles.get(what) != why:

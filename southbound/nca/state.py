@@ -47,12 +47,14 @@ class StreamState(msgspec.Struct, frozen=True):
     """Where a scope's stream is read.
 
     `next` is the offset to continue at; None: the snapshot is not complete, and begins again.
-    `swept`: the applier was told at least once what the whole scope consists of.
+    `swept`: the applier was told at least once what the whole scope consists of. `doubted`: the log
+    has lost something, and is silent about some of the entries.
     """
 
     placement: Placement
     next: int | None = None
     swept: bool = False
+    doubted: bool = False
 
 
 class Due(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -122,9 +124,9 @@ class State(msgspec.Struct):
     entries: Mapping[ResourceKey, Entry] = {}
     streams: Mapping[Scope, StreamState] = {}
     owed: Mapping[int, Owed] = {}
-
-
     alone: bool = False
+
+
 class Transaction(msgspec.Struct):
     """What changes at once. A None value removes the row; `alone` is only ever raised."""
 

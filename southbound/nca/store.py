@@ -78,6 +78,10 @@ MIGRATIONS: tuple[str, ...] = (
 )
 """Script `i` brings a file of version `i` to version `i + 1`. `row_sum` is `_sum`."""
 
+_SWEPT = 1
+_DOUBTED = 2
+"""Bits of a stream's `swept`, whose name is older than the second of them."""
+
 _ERROR = sqlite3.SQLITE_ERROR
 _PROGRESS_STEP_US = 60_000_000
 _WAITS = frozenset({"FULL", "EXTRA"})
@@ -392,7 +396,9 @@ def _streams(connection: sqlite3.Connection) -> Iterator[tuple[Scope, StreamStat
     ):
         yield (
             parse_scope_text(scope),
-            StreamState(parse_placement(placement), next_, bool(swept)),
+            StreamState(
+                parse_placement(placement), next_, bool(swept & _SWEPT), bool(swept & _DOUBTED)
+            ),
         )
 
 
@@ -437,5 +443,9 @@ def _write_streams(
         else:
             connection.execute(
                 "INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?)",
-                _summed((scope_text(scope), state.placement.row(), state.next, int(state.swept))),
+                _summed((scope_text(scope), state.placement.row(), state.next, _bits(state))),
             )
+
+
+def _bits(state: StreamState) -> int:
+    return (_SWEPT if state.swept else 0) | (_DOUBTED if state.doubted else 0)

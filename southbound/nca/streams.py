@@ -64,6 +64,15 @@ _NOBODY_ANSWERS = frozenset(
     }
 )
 
+_GONE = frozenset(
+    {
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+"""What is said, after half a minute, of a topic that is not there any more."""
+
 LEAN = {
     # A node needs no deep queue: what is not taken yet waits at the broker.
     "queued.min.messages": 2_000,
@@ -96,6 +105,7 @@ class _Reader:
         self.wait_ms = wait_ms
         self.next: dict[Address, int] = {}
         self.is_down = False
+        self.is_unsure = False
         self._known: set[str] = set()
         self._last_s = 0.0
         self._addresses: dict[tuple[str, int], Address] = {}
@@ -196,6 +206,8 @@ class _Reader:
     def _take_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self.is_down = True
+        elif error.code() in _GONE:
+            self.is_unsure = True
 
 
 class _Seat:
@@ -237,6 +249,14 @@ class Streams:
     def clusters_down(self) -> tuple[str, ...]:
         """Clusters whose brokers were all unreachable when they were last tried."""
         return tuple(id for id, seat in self._seats.items() if seat.reader.is_down)
+
+    def is_unsure(self) -> bool:
+        """Tell whether a topic has been missing since this was last asked."""
+        unsure = False
+        for seat in self._seats.values():
+            unsure |= seat.reader.is_unsure
+            seat.reader.is_unsure = False
+        return unsure
 
     def marks(self, topology: Topology, assignment: Assignment) -> dict[Address, Mark]:
         """Ask the watermarks that an assignment wants; those that did not answer are left out.

@@ -108,7 +108,11 @@ def agent(host: str, folder: str, redis_url: str) -> None:
         applier=WatchedFiles(Path(folder)),
         redis_url=redis_url,
         settings=AgentSettings(
-            fetch_wait_ms=500, poll_s=0.2, retry_max_s=1.0, inventory_spread_s=0.5
+            fetch_wait_ms=500,
+            poll_s=0.2,
+            retry_max_s=1.0,
+            inventory_spread_s=0.5,
+            alive_every_s=5.0,
         ),
     )
     made.run()

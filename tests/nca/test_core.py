@@ -842,6 +842,13 @@ def test_a_fresh_agent_with_a_stale_row_follows_the_marker(world: World) -> None
     assert world.disk.streams[host()].placement == NEW
 
 
+def absent(world: World) -> None:
+    """Let so long pass that deletes may be gone from the log, and the agent come back."""
+    world.wait(4 * 86_400.0)
+    world.feed(ev.ClusterSeen(world.now, "c1", "id"))
+    world.run()
+
+
 def test_absence_counts_only_once_the_slot_is_sealed(world: World) -> None:
     """A resync in a slot entered by a handover deletes nothing before `!seal` of that epoch."""
     put, leftover = port(HOST, "p", 1), port(HOST, "leftover", 1)
@@ -850,9 +857,7 @@ def test_absence_counts_only_once_the_slot_is_sealed(world: World) -> None:
     started(world)
     moved(world, NEW, put)
     world.run()
-    where = address(host(), NEW)
-    world.feed(ev.PositionLost(world.now, where))
-    world.run()
+    absent(world)
     assert world.node.resources == expected(put, leftover)
     late = port(HOST, "q", 1)
     world.publish(late)
@@ -901,9 +906,7 @@ def test_a_seal_that_comes_late_ends_a_snapshot_read_again(world: World) -> None
     started(world)
     moved(world, NEW, put)
     world.run()
-    where = address(host(), NEW)
-    world.feed(ev.PositionLost(world.now, where))
-    world.run()
+    absent(world)
     newer = port(HOST, "p", 2)
     world.publish(newer)
     world.seal(host(), NEW)
@@ -1007,7 +1010,7 @@ def test_a_marker_that_does_not_come_is_a_gap(world: World) -> None:
 
 
 def test_a_lost_position_is_an_explicit_resync(world: World) -> None:
-    """What is unchanged is not applied again, what is absent is deleted, and it is counted."""
+    """What is unchanged is not applied again, what is absent stays, and it is counted."""
     same, changed, absent = port(HOST, "p", 1), port(HOST, "q", 1), port(HOST, "r", 1)
     for put in (same, changed, absent):
         world.publish(put)
@@ -1017,12 +1020,120 @@ def test_a_lost_position_is_an_explicit_resync(world: World) -> None:
     world.publish(port(HOST, "q", 2))
     world.feed(ev.PositionLost(world.now, where))
     world.run()
-    assert world.node.resources == expected(same, port(HOST, "q", 2))
+    assert world.node.resources == expected(same, absent, port(HOST, "q", 2))
     changes = {change.key: change.op for change in world.node.plans[-1].changes}
-    assert changes == {changed.key: Op.UPSERT, absent.key: Op.DELETE}
+    assert changes == {changed.key: Op.UPSERT}
     assert world.counters.resyncs == {"position_lost": 1}
+    assert world.counters.snapshots_refused == 1
+
+
+def test_a_log_that_lost_its_beginning_takes_nothing_down(world: World) -> None:
+    """Whatever the reason for reading it: compaction never moves a log's beginning."""
+    kept, put = port(HOST, "p", 1), port(HOST, "q", 1)
+    world.publish(kept)
+    world.publish(put)
+    started(world)
+    world.lows[world.places(host())[0]] = 1
+    absent(world)
+    assert world.node.resources == expected(kept, put)
+    assert world.counters.resyncs == {"absence": 1}
+    assert world.counters.snapshots_refused == 1
+
+
+def test_what_a_lost_log_told_stays_until_the_new_one_speaks_of_it(world: World) -> None:
+    """Over restarts and absences; then its absence counts again, as that of all else does."""
+    old, again, other = (port(HOST, name, 1) for name in ("old", "again", "other"))
+    for put in (old, again, other):
+        world.publish(put)
+    started(world)
+    where = world.places(host())[0]
+    world.logs[where] = []
+    world.publish(other)
+    world.feed(ev.PositionLost(world.now, where))
+    world.run()
+    world.wait(10.0)
+    assert world.disk.streams[host()].doubted
+    for _ in range(2):
+        started(world)
+        world.wait(10.0)
+        assert world.node.resources == expected(old, again, other)
+    world.publish(port(HOST, "again", 2))
+    world.run()
+    # Deleted while the agent was away for longer than a delete stays: the log speaks of it no more.
+    world.logs[where] = [(b"", None) for _ in world.logs[where]]
+    world.publish(gone(other, 2))
+    absent(world)
+    assert world.node.resources == expected(old)
+    world.publish(gone(old, 2))
+    world.run()
+    assert world.node.resources == {}
+    world.wait(10.0)
+    assert not world.disk.streams[host()].doubted
+
+
+def test_a_topic_made_anew_is_a_resync(world: World) -> None:
+    """Its name is the same, its id is not, and the position lies within it: nothing is passed by."""
+    kept, put = port(HOST, "p", 1), port(HOST, "q", 1)
+    world.publish(kept)
+    world.publish(put)
+    started(world)
+    where = world.places(host())[0]
+    world.see({where.topic: "one"})
+    world.see({where.topic: "one"})
+    assert world.counters.resyncs == {}
+    world.logs[where] = []
+    newer = [port(HOST, f"n{number}", 1) for number in range(3)]
+    for one in newer:
+        world.publish(one)
+    world.run()
+    assert newer[0].key not in world.node.resources
+    world.see({where.topic: "two"})
+    world.run()
+    assert world.node.resources == expected(kept, put, *newer)
+    assert world.counters.resyncs == {"topic_changed": 1}
+    world.wait(10.0)
+    assert world.disk.kafka_ids == {"c1": "id", f"c1/{where.topic}": "two"}
+
+
+def test_a_topic_made_anew_while_the_agent_was_off(world: World) -> None:
+    """It was away for long, too: what is absent waits for the cluster to say which log this is."""
+    kept = port(HOST, "p", 1)
+    world.publish(kept)
+    started(world)
+    where = world.places(host())[0]
+    world.see({where.topic: "one"})
+    world.wait(10.0)
     world.stop()
-    assert absent.key not in world.disk.entries
+    world.logs[where] = []
+    put = port(HOST, "q", 1)
+    world.publish(put)
+    world.wait(4 * 86_400.0)
+    started(world)
+    assert world.core.awaits_cluster
+    assert world.node.resources == expected(kept, put)
+    world.see({where.topic: "two"})
+    world.run()
+    assert world.node.resources == expected(kept, put)
+    assert world.counters.resyncs == {"absence": 1, "topic_changed": 1}
+
+
+def test_an_absence_counts_once_the_log_is_known_to_be_the_same(world: World) -> None:
+    """The cluster is asked, and the topic that it names is the one that was read before."""
+    kept, lost = port(HOST, "p", 1), port(HOST, "q", 1)
+    world.publish(kept)
+    world.publish(lost)
+    started(world)
+    where = world.places(host())[0]
+    world.see({where.topic: "one"})
+    world.logs[where][1] = (b"", None)
+    absent(world)
+    assert world.node.resources == expected(kept, lost)
+    world.see({})
+    assert world.core.awaits_cluster
+    world.see({where.topic: "one"})
+    world.run()
+    assert world.node.resources == expected(kept)
+    assert not world.core.awaits_cluster
 
 
 def test_a_log_that_has_lost_everything_is_no_order(world: World) -> None:
@@ -1071,7 +1182,7 @@ def test_another_cluster_under_the_same_name_is_a_resync(world: World) -> None:
     world.feed(ev.ClusterSeen(world.now, "c1", "second"))
     world.run()
     assert world.counters.resyncs == {"cluster_changed": 1}
-    assert world.node.resources == expected(other)
+    assert world.node.resources == expected(put, other)
 
 
 def test_a_long_absence_is_a_resync(world: World) -> None:

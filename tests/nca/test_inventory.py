@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from southbound.nca.events import Now, Settled
+from southbound.nca.events import ClusterSeen, Now, Settled
 from southbound.nca.inventory import Inventories
 from southbound.partitioning.placement import Placement, VpcPlacement
 from southbound.resources import ResourceKey, host_scope, vpc_scope
@@ -90,9 +90,14 @@ def test_a_stream_that_is_read_anew_is_followed_by_one(world: World) -> None:
     (log,) = world.logs.values()
     log.clear()
     world.publish(port(HOST, "q", 1))
+    world.publish(port(HOST, "q", 2))
+    told = len(world.inventories)
+    world.wait(4 * 86_400)
+    world.feed(ClusterSeen(world.now, "c1", "id"))
     world.run()
-    assert len(world.inventories) == 1
+    assert world.counters.resyncs == {"absence": 1}
     world.wait(6)
+    assert len(world.inventories) > told
     (entry,) = world.inventories[-1].entries
     assert entry.key == encode_key(ResourceKey(host(), "port", "q"))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import pytest
 
 from southbound.errors import EdgeError, PlanError
-from southbound.nca.lookups import Answer, Lookups, Probe, Question
+from southbound.nca.lookups import Answer, Identity, Lookups, Probe, Question
 from southbound.partitioning.placement import Placement, VpcPlacement
 from southbound.partitioning.topology import Cluster, Topology
 from tests.nca.world import TOPOLOGY
@@ -144,14 +144,17 @@ def test_one_agents_mistake_is_no_other_agents_trouble(locator: Locator, ask: As
 def test_a_probe_is_shared_and_its_failure_is_told(lookups: Lookups) -> None:
     """A cluster that does not answer gives None."""
     cluster = Cluster(id="c", az="az", bootstrap=("x",))
-    seen: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    seen: queue.SimpleQueue[Identity | None] = queue.SimpleQueue()
 
-    def away(_: Cluster) -> str:
+    def away(_: Cluster, _topics: frozenset[str]) -> Identity:
         raise EdgeError("no broker", retryable=True)
 
-    lookups.probe(Probe(cluster, lambda which: f"id of {which.id}", seen.put))
-    assert seen.get(timeout=WAIT_S) == "id of c"
-    lookups.probe(Probe(cluster, away, seen.put))
+    def there(which: Cluster, topics: frozenset[str]) -> Identity:
+        return Identity(f"id of {which.id}", {topic: f"id of {topic}" for topic in topics})
+
+    lookups.probe(Probe(cluster, frozenset({"t"}), there, seen.put))
+    assert seen.get(timeout=WAIT_S) == Identity("id of c", {"t": "id of t"})
+    lookups.probe(Probe(cluster, frozenset(), away, seen.put))
     assert seen.get(timeout=WAIT_S) is None
 
 

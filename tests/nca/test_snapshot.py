@@ -85,7 +85,8 @@ def test_reading_begins_at_the_start_that_is_there(
     made = snapshot()
     assert made.begin(start, low, high, 1) == begins
     assert made.high == high
-    assert made.believed
+    assert made.believed == (low <= start)
+    assert made.doubted == (low > start)
 
 
 def test_a_start_beyond_the_end_is_not_believed() -> None:
@@ -96,18 +97,36 @@ def test_a_start_beyond_the_end_is_not_believed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "believed"),
+    ("reason", "empty", "spoken"),
     [
-        (Reason.FIRST, True),
-        (Reason.ABSENCE, True),
-        (Reason.GAP, True),
-        (Reason.POSITION_LOST, False),
-        (Reason.CLUSTER_CHANGED, False),
+        (Reason.FIRST, True, True),
+        (Reason.ABSENCE, True, True),
+        (Reason.GAP, True, True),
+        (Reason.RESUMED, False, True),
+        (Reason.POSITION_LOST, False, False),
+        (Reason.CLUSTER_CHANGED, False, False),
+        (Reason.TOPIC_CHANGED, False, False),
     ],
 )
-def test_an_empty_log_is_believed_unless_it_may_be_lost(reason: Reason, believed: bool) -> None:
-    """One record of ours shows that the log is the right one."""
+def test_a_log_is_believed_unless_it_may_be_lost(reason: Reason, empty: bool, spoken: bool) -> None:
+    """After an interruption a record of ours shows that the log is the right one; after a loss, none."""
     made = snapshot(reason=reason)
-    assert made.believed == believed
+    assert made.believed == empty
     made.see(KEY)
-    assert made.believed
+    assert made.believed == spoken
+
+
+def test_a_trace_of_a_delete_tells_in_a_log_that_has_lost_something() -> None:
+    """A null, alone or behind a delete, says that the resource is gone, until it is spoken of again."""
+    made = snapshot(reason=Reason.POSITION_LOST)
+    made.take(record(1))
+    made.erase(KEY)
+    assert not made.is_gone(KEY)
+    made.take(record(2, deleted=True))
+    made.erase(KEY)
+    assert made.is_gone(KEY)
+    made.take(record(3))
+    assert not made.is_gone(KEY)
+    other = KEY._replace(id="other")
+    made.erase(other)
+    assert made.is_gone(other)

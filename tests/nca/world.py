@@ -70,6 +70,7 @@ class World:
         self.node.open()
         self.disk = State()
         self.logs: dict[Address, list[tuple[bytes, bytes | None]]] = {}
+        self.lows: dict[Address, int] = {}
         self.rows: dict[str, Placement] = {HOST: Placement("host-a", 0)}
         self.vpcs: dict[str, VpcPlacement] = {}
         self.topology: Topology = TOPOLOGY
@@ -97,6 +98,10 @@ class World:
     def now(self) -> ev.Now:
         """The time."""
         return ev.Now(self._s, START_US + int((self._s - 1_000.0) * 1e6))
+
+    def see(self, topics: Mapping[str, str]) -> None:
+        """Let the host's cluster answer, with the ids of its topics."""
+        self.feed(ev.ClusterSeen(self.now, "c1", "id", topics))
 
     def write(self, where: Address, key: bytes, value: bytes | None) -> int:
         """Append a record; return its offset."""
@@ -276,7 +281,7 @@ class World:
 
     def _do_assign(self) -> None:
         marks = {
-            where: ev.Mark(0, len(self.logs.get(where, [])))
+            where: ev.Mark(self.lows.get(where, 0), len(self.logs.get(where, [])))
             for where in self.core.assignment().marks
         }
         if marks:

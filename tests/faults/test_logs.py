@@ -1,0 +1,274 @@
+"""Logs that are not what was read before: topics made anew under their names, and cut logs."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are its public names
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from southbound.edge.admin import apply_topics
+from southbound.errors import EdgeError
+from southbound.local.fleet import LocalFleet
+from southbound.partitioning.placement import Address, address_of
+from southbound.producer import Publisher
+from southbound.resources import Changeset, Resource, ResourceKey, host_scope
+from tests.faults.record import Cell
+from tests.faults.stage import Host, Stage, stage_on
+from tests.live.directory_kit import eventually
+from tests.live.shards_kit import Running, Shards, small_topology
+
+_KIND = "router"
+_KEPT = "nothing is taken down; who publishes again reaches every node"
+
+
+@pytest.fixture
+def stage(fleet: LocalFleet) -> Iterator[Stage]:
+    """Publishers of a test's own, and topics that no other test has read."""
+    with stage_on(fleet, small_topology(fleet)) as made:
+        yield made
+
+
+def slot_of(shards: Shards, host: str) -> Address:
+    """Return where a host's records are."""
+    return address_of("host", host, shards.place(host), shards.topology)
+
+
+class Topic:
+    """A hand on one topic of one cluster."""
+
+    def __init__(self, shards: Shards, cluster: str, name: str) -> None:
+        self.name = name
+        self._shards = shards
+        bootstrap = shards.topology.cluster(cluster).bootstrap
+        self._admin = AdminClient({"bootstrap.servers": ",".join(bootstrap)})
+
+    def delete(self) -> None:
+        """Delete it; return when it is gone."""
+        for answer in self._admin.delete_topics([self.name]).values():
+            answer.result(20)
+
+    def make(self) -> None:
+        """Make it again, as the topology means it."""
+
+        def is_made() -> bool:
+            try:
+                return bool(apply_topics(self._shards.topology).created)
+            except EdgeError:
+                return False
+
+        eventually(is_made)
+
+    def make_anew(self) -> None:
+        """Delete it and make it again."""
+        self.delete()
+        self.make()
+
+    def cut(self, partition: int, before: int = -1) -> None:
+        """Delete the records before an offset, or all; compaction alone refuses that."""
+        self._policy("compact,delete")
+        try:
+            place = TopicPartition(self.name, partition, before)
+            eventually(lambda: self._is_cut(place))
+        finally:
+            self._policy("compact")
+
+    def _is_cut(self, place: TopicPartition) -> bool:
+        try:
+            self._admin.delete_records([place])[place].result(20)
+        except KafkaException:
+            return False
+        return True
+
+    def _policy(self, words: str) -> None:
+        entry = ConfigEntry("cleanup.policy", words, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, self.name, incremental_configs=[entry])
+        for answer in self._admin.incremental_alter_configs([resource]).values():
+            answer.result(20)
+
+
+class Pen(NamedTuple):
+    """Publishes routers of hosts, one a changeset, and waits until each is accepted."""
+
+    publisher: Publisher
+
+    def write(self, host: str, names: list[str], revision: int) -> dict[ResourceKey, int]:
+        """Publish them at a revision; return what a node must have then."""
+        scope = host_scope(host)
+        made = [Resource(scope, _KIND, name, revision, {"n": revision}) for name in names]
+        receipts = [
+            self.publisher.publish(Changeset(f"{host}-{one.id}-{revision}", (one,))) for one in made
+        ]
+        for receipt in receipts:
+            receipt.accepted.result(30)
+        return {one.key: revision for one in made}
+
+
+def names(count: int, first: int = 0) -> list[str]:
+    """Return names of routers."""
+    return [f"r{number}" for number in range(first, first + count)]
+
+
+def has(running: Running, wanted: dict[ResourceKey, int]) -> None:
+    """Wait until a node in this process has these revisions, and was asked for nothing wrong."""
+
+    def lacking() -> dict[ResourceKey, int]:
+        state = running.node.state
+        return {key: n for key, n in wanted.items() if state.get(key, 0) < n}
+
+    eventually(
+        lambda: not lacking(), within_s=40, saying=lambda: (lacking(), running.agent.status())
+    )
+    assert running.node.faults == []
+
+
+# Data topics made anew.
+
+
+@pytest.mark.subset
+def test_a_topic_made_anew_while_an_agent_is_off(stage: Stage, cell: Cell) -> None:
+    """Its position lies within the new log: what stands before it must be read all the same."""
+    cell.is_about(
+        "topic",
+        "made anew",
+        "deleted and made again, and written beyond an agent's position, while it is off",
+        holds=_KEPT,
+        promises=(1, 2, 4),
+    )
+    shards, pen, host = stage.shards, Pen(stage.busy[0]), stage.host_id()
+    old = pen.write(host, names(6), 1)
+    running = shards.agent(host)
+    has(running, old)
+    _has_told_ids(running, slot_of(shards, host))
+    node = shards.stop(host)
+    Topic(shards, "c1", slot_of(shards, host).topic).make_anew()
+    new = pen.write(host, [*names(8, 100), *names(1)], 2)
+    running = shards.agent(host, node)
+    has(running, {**old, **new})
+    resyncs = dict(running.agent.counters.resyncs)
+    assert resyncs == {"topic_changed": 1}
+    # What the new log has not spoken of stays, over a restart too, until it does.
+    node = shards.stop(host)
+    running = shards.agent(host, node)
+    has(running, {**old, **new})
+    has(running, {**old, **new, **pen.write(host, names(6), 3)})
+    shards.stop(host)
+    cell.count(operations=len(old) + len(new) + 6, faults=1)
+
+
+def _has_told_ids(running: Running, address: Address) -> None:
+    """Wait until an agent has written down which log it reads."""
+    core = running.agent._core
+    assert core is not None
+    eventually(lambda: core._logs.is_known(address.cluster, address.topic))
+
+
+@pytest.mark.parametrize("size", ["shorter", "longer"])
+def test_a_topic_made_anew_under_an_agent(stage: Stage, cell: Cell, size: str) -> None:
+    """It hears of it without a restart: by an offset out of range, or because it asks."""
+    cell.is_about(
+        "topic",
+        "made anew",
+        f"deleted and made again under an agent, and {size} than what was read of the one before",
+        holds=_KEPT,
+        promises=(1, 2, 4),
+    )
+    pen, host = Pen(stage.busy[0]), stage.host()
+    topic = Topic(stage.shards, "c1", slot_of(stage.shards, host.id).topic)
+    with host.agent() as child:
+        old = pen.write(host.id, names(6), 1)
+        stage.has(host, old)
+        # It asks which log it reads within its first two seconds, and every five after that.
+        _has_stored_ids(host, topic.name)
+        if size == "longer":
+            child.signal(signal.SIGSTOP)
+        topic.make_anew()
+        new = pen.write(host.id, names(2 if size == "shorter" else 8, 100), 2)
+        began_s = time.monotonic()
+        child.signal(signal.SIGCONT)
+        stage.has(host, {**old, **new}, within_s=40)
+        cell.seen["noticed_s"] = round(time.monotonic() - began_s, 2)
+        again = pen.write(host.id, names(6), 3)
+        stage.has(host, {**new, **again})
+        assert child.is_running
+    assert host.faults() == []
+    assert set(host.tree()) == {*old, *new}
+    cell.count(operations=len(old) + len(new) + len(again), faults=1)
+
+
+def _has_stored_ids(host: Host, topic: str) -> None:
+    """Wait until an agent in another process has written down which log it reads."""
+    store = host.folder / "state"
+    eventually(lambda: any(topic.encode() in file.read_bytes() for file in store.glob("agent.db*")))
+
+
+def test_a_topic_that_is_missing_for_long(stage: Stage, cell: Cell) -> None:
+    """Deleted, and made again only after the clients have said that it is not there any more."""
+    cell.is_about(
+        "topic",
+        "missing",
+        "deleted under an agent, made again 40 s later, and longer than before",
+        holds=_KEPT,
+        promises=(1, 2, 4),
+    )
+    shards, pen, host = stage.shards, Pen(stage.busy[0]), stage.host_id()
+    running = shards.agent(host)
+    old = pen.write(host, names(6), 1)
+    has(running, old)
+    _has_told_ids(running, slot_of(shards, host))
+    topic = Topic(shards, "c1", slot_of(shards, host).topic)
+    topic.delete()
+    time.sleep(40)
+    assert running.node.state == old
+    topic.make()
+    new = pen.write(host, names(8, 100), 2)
+    has(running, {**old, **new})
+    has(running, pen.write(host, names(6), 3))
+    shards.stop(host)
+    cell.count(operations=len(old) + len(new) + 6, faults=1)
+
+
+def test_a_topic_made_anew_under_traffic(stage: Stage, cell: Cell) -> None:
+    """Publishers have its metadata cached, and their sequences go on; nobody is started again."""
+    cell.is_about(
+        "topic",
+        "made anew",
+        "deleted and made again under two publishers and three agents",
+        holds="what is accepted in the new topic is applied; no revision falls, nothing is taken down",
+        promises=(1, 2),
+    )
+    shards = stage.shards
+    hosts = [stage.host_id() for _ in range(3)]
+    for host in hosts:
+        shards.agent(host)
+    topics = {slot_of(shards, host).topic for host in hosts}
+    history = shards.history
+    with stage.traffic(*map(host_scope, hosts)):
+        eventually(lambda: all(len(shards.agents[host].node.state) == 7 for host in hosts))
+        for topic in topics:
+            Topic(shards, "c1", topic).make_anew()
+        published = len(history.sent_at)
+        eventually(lambda: len(history.sent_at) > published + 200, within_s=60)
+    cell.count(operations=stage.accepted, faults=len(topics), refused=len(history.failures))
+    # While the topic was missing an error is right; afterwards nothing is.
+    refused, history.failures = history.failures, []
+    assert all("UNKNOWN_TOPIC" in why or "_UNKNOWN_PARTITION" in why for why in refused), refused[
+        :3
+    ]
+    pen = Pen(shards.publisher())
+    for host in hosts:
+        has(shards.agents[host], pen.write(host, names(3), 1))
+        wanted = pen.write(host, names(3), 2)
+        has(shards.agents[host], wanted)
+        history.accepted.update(wanted)
+    shards.check()
