@@ -13,6 +13,7 @@ BENCH_ARGS  ?=
 SECONDS ?= 300
 # Where the fault matrix writes down what it did and saw.
 FAULTS_RECORD ?= var/reliability/faults.json
+CROWD ?= 5000
 SOAK_RECORD ?= var/reliability/soak.json
 MINUTES ?= 30
 SEED ?= 1
@@ -22,7 +23,7 @@ HOSTILE_RECORD ?= var/reliability/hostile.json
 FUZZ_RECORD ?= var/reliability/fuzz.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup kafka demo test test-fast faults soak hostile fuzz lint format lock clean
+.PHONY: help setup kafka demo test test-fast faults crowd soak hostile fuzz lint format lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,8 +52,15 @@ test-fast: setup ## the tests that need no servers
 	@$(BIN)/python -m pytest -m 'not live' $(PYTEST_ARGS)
 
 faults: kafka ## the fault matrix: every failpoint, and servers, links, disks and clocks that go wrong
-	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --faults --session-timeout 2400 \
-		--faults-record $(FAULTS_RECORD) tests/faults $(PYTEST_ARGS)
+	@failed=0; \
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --faults --session-timeout 2400 \
+		--faults-record $(FAULTS_RECORD) --ignore tests/faults/test_crowd.py tests/faults $(PYTEST_ARGS) \
+		|| failed=1; \
+	$(MAKE) --no-print-directory crowd || failed=1; exit $$failed
+
+crowd: kafka ## of the fault matrix: CROWD agents that lose their cluster at once; needs the machine alone
+	@$(BIN)/python -m pytest --faults --session-timeout 1200 --crowd $(CROWD) \
+		--faults-record $(FAULTS_RECORD) tests/faults/test_crowd.py
 
 soak: kafka ## load, moves and faults in rotation for MINUTES; fails when something grows
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) --record $(SOAK_RECORD)

@@ -221,4 +221,14 @@ ANOMALIES = (
         "reading what a hostile Redis may answer",
         "tests/directory/test_index.py::test_a_place_that_nobody_wished_for_is_no_answer",
     ),
+    Anomaly(
+        "Agents that had lost their whole cluster tried to reach it a dozen times a second each, in step.",
+        "the fault matrix: a crowd that comes back",
+        "tests/faults/test_turnstile.py::test_many_try_at_times_of_their_own",
+    ),
+    Anomaly(
+        "Whoever knew the leader of a time before a crash asked for the ends of slots in vain, for minutes.",
+        "the soak: hosts that move while a broker is killed",
+        "tests/edge/test_slots.py::test_a_client_that_knows_an_old_leader_is_not_asked_again",
+    ),
 )

@@ -16,7 +16,7 @@ from tests.live.hostile_records import HostileRecord
 from tests.reliability.anomalies import ANOMALIES
 from tests.reliability.promises import NOT_COVERED, PROMISES, Promise
 from tests.reliability.records import ModelRecord, Records, SimulationRecord
-from tests.soak.run import SoakRecord
+from tests.soak.run import SoakRecord, Taken
 
 _HEAD = """\
 # What is promised, and what stands behind it
@@ -173,13 +173,22 @@ def _soak(record: SoakRecord | None) -> Iterable[str]:
         (
             f"Run at {record.at} on commit `{record.commit}` with seed {record.seed}: "
             f"{record.minutes:g} minutes ({record.minutes / 60:.2f} hours), {record.rounds} rounds, "
-            f"{record.operations:,} accepted changes, {record.moves} moves, "
-            f"{len(record.anomalies)} anomalies."
+            f"{record.operations:,} accepted changes, {record.moves} moves, {record.looks:,} looks at "
+            f"every judged node, {len(record.anomalies)} anomalies."
         ),
         "",
-        "| fault | times |",
-        "|---|---:|",
-        *(f"| {name} | {count} |" for name, count in sorted(record.faults.items())),
+        "| fault | times | seconds each | until all was right |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {name} | {count} | {took.fault_s / count:.1f} | {took.check_s / count:.1f} |"
+            for name, count in sorted(record.faults.items())
+            for took in [record.took.get(name, Taken())]
+        ),
+        "",
+        (
+            "The first third of a run is warming up. Each other third has a line of its own, and the "
+            "flatter of both is judged (`tests/soak/slopes.py`)."
+        ),
         "",
         "| quantity | after a third | at the end | a minute | at most |",
         "|---|---:|---:|---:|---:|",

@@ -55,6 +55,8 @@ PROMISES = (
                 "brokers and Redis killed, stopped, wiped; leaders lost",
             ),
             ("tests/faults/test_links.py", "links delayed, throttled, cut one way, reset, refused"),
+            ("tests/faults/test_crowd.py", "thousands of agents that lose their cluster at once"),
+            ("tests/soak", "load, moves and faults in rotation, beside a janitor and compaction"),
             ("tests/live/test_shards_failover.py", "a Redis replaced by one that lost writes"),
             ("tests/live/test_janitor.py", "what compaction may not lose"),
         ),
@@ -66,6 +68,10 @@ PROMISES = (
         (
             ("tests/nca/test_core_properties.py", "any order, repetition and loss of records"),
             ("tests/faults/test_kills.py", "the tree as a reader finds it after each kill"),
+            (
+                "tests/soak",
+                "each plan of each node, and its tree as a reader finds it, all the time",
+            ),
             ("tests/faults/test_store_damage.py", "a store cut at every page, and flipped bits"),
             ("tests/faults/test_nodes.py", "full disks, limits, clocks, other versions"),
             ("tests/nca/appliers/test_file.py", "a reader sees the old state or the new one"),
@@ -87,6 +93,7 @@ PROMISES = (
             ("tests/live/test_tracker_service.py", "from publishing to a gate, over restarts"),
             ("tests/faults/test_kills.py", "a tracker killed at each of its failpoints"),
             ("tests/faults/test_nodes.py", "its disk full, and reports gone before they were read"),
+            ("tests/soak", "two trackers, one killed again and again: what each knows of a node"),
         ),
         (
             (
@@ -103,6 +110,11 @@ PROMISES = (
             ("tests/live/test_agent.py", "fresh starts, restarts, and starts with everything away"),
             ("tests/faults/test_kills.py", "killed at work, and again while taking that up"),
             ("tests/faults/test_servers.py", "a cluster whose only copy is wiped"),
+            (
+                "tests/faults/test_crowd.py",
+                "a crowd that comes back spreads its tries to connect, and asks no directory",
+            ),
+            ("tests/soak", "a node's log read anew after each fault, compacted as it is by then"),
             ("tests/faults/test_store_damage.py", "a store that is broken is read anew"),
         ),
         (
@@ -121,6 +133,7 @@ PROMISES = (
                 "moves there and back under traffic, crashes between steps",
             ),
             ("tests/faults/test_kills.py", "an executor killed before and after each step"),
+            ("tests/soak", "moves beside other faults, and executors killed at random"),
             ("southbound/bench/handover.py", "the pause, measured (docs/performance.md)"),
         ),
         (
@@ -146,6 +159,19 @@ PROMISES = (
 )
 
 NOT_COVERED = (
+    (
+        "The first try of agents that have lost their connections: the client library makes it at once, "
+        "and offers no way to hold it back. Later ones are spread out. Where the brokers are there to "
+        "take them, their limits must (`deploy/kafka`)."
+    ),
+    (
+        "A crowd that reaches its cluster through TLS, or on machines of their own: all of it runs on one "
+        "machine, whose processors spread it out too."
+    ),
+    (
+        "An hour's compaction lag: in a soak it is two minutes, and the janitor as much faster. Hosts move "
+        "there, VPCs do not, and nothing is deleted."
+    ),
     (
         "A loss of power: processes are killed and disks are cut, but no write that the kernel has taken "
         "is lost."
