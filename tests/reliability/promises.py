@@ -57,6 +57,7 @@ PROMISES = (
             ("tests/faults/test_links.py", "links delayed, throttled, cut one way, reset, refused"),
             ("tests/faults/test_crowd.py", "thousands of agents that lose their cluster at once"),
             ("tests/soak", "load, moves and faults in rotation, beside a janitor and compaction"),
+            ("tests/faults/test_clocks.py", "clocks years off, and what compaction has left of a set"),
             ("tests/live/test_shards_failover.py", "a Redis replaced by one that lost writes"),
             ("tests/live/test_janitor.py", "what compaction may not lose"),
         ),
