@@ -3,8 +3,8 @@
 The rule: an end is asked for through another client than the one that reads, since an open long
 poll would delay the answer by its rest; and reading ends by the offset, not by silence. Where
 compaction has thinned the very end, the end-of-partition event closes the gap, one fetch wait late.
-A log that has become shorter, or that belongs to another Kafka cluster, is an error that stays: it
-means that what was read before cannot be trusted to be there.
+A log that has become shorter, that was made anew under its name, or that belongs to another Kafka
+cluster, is an error that stays: it means that what was read before cannot be trusted to be there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from southbound.edge.identity import TopicIds
 from southbound.edge.kafka import (
     Consumer,
     KafkaError,
@@ -37,6 +38,8 @@ _ASK_S = 2.0
 _AGAIN_S = 0.05
 _FETCH_WAIT_MS = 500
 _IDENTITY_S = 30.0
+_SAME_LOG_S = 5.0
+"""How long a log that does not grow is taken for the one that it was."""
 
 
 class ForeignLog(EdgeError):
@@ -155,6 +158,43 @@ def _truncated(topic: str, cluster: Cluster, found: str) -> ForeignLog:
     )
 
 
+class LogWatch:
+    """Sees to it that a topic is still the one that was first seen. Thread-safe; making it does no IO."""
+
+    def __init__(self, cluster: Cluster, topic: str, client_id: str) -> None:
+        self._cluster = cluster
+        self._topic = topic
+        self._asker = TopicIds(cluster, client_id)
+        self._lock = threading.Lock()
+        self._id: str | None = None
+        self._asked_at: float | None = None
+
+    def check(self, timeout_s: float, *, within_s: float = 0.0) -> None:
+        """Ask for the topic's id, unless it was asked for `within_s` ago.
+
+        Raises `ForeignLog` when it is another topic of that name; `EdgeError` when nobody can tell.
+        """
+        with self._lock:
+            asked_at = self._asked_at
+            if asked_at is None or time.monotonic() - asked_at >= within_s:
+                self._check(timeout_s)
+
+    def close(self) -> None:
+        """Let go of the client."""
+        with self._lock:
+            self._asker.close()
+
+    def _check(self, timeout_s: float) -> None:
+        at = time.monotonic()
+        found = self._asker.ask([self._topic], timeout_s).get(self._topic)
+        where = f"{self._topic} of cluster {self._cluster.id}"
+        if found is None and self._id is not None:
+            raise EdgeError(f"{where} is not there", retryable=True)
+        if self._id is not None and found != self._id:
+            raise ForeignLog(f"{where} is another topic than what was read: it was made anew")
+        self._id, self._asked_at = found, at
+
+
 class RangeReader:
     """Reads parts of one partition, the first unless told, whose ends are known.
 
@@ -251,7 +291,8 @@ class PartitionTail:
         self._client_id = client_id
         self._take = take
         self._asker = EndAsker(cluster, topic, client_id)
-        self._ends = SharedAnswer(self._asker.end)
+        self._watch = LogWatch(cluster, topic, client_id)
+        self._ends = SharedAnswer(self._known_end)
         self._moved = threading.Condition()
         self._position = 0
         self._failure: EdgeError | None = None
@@ -279,6 +320,7 @@ class PartitionTail:
         if self._thread is not None:
             self._thread.join()
         self._asker.close()
+        self._watch.close()
 
     def look(self, timeout_s: float) -> None:
         """Return when everything that was in the log at the time of this call has been taken.
@@ -325,6 +367,18 @@ class PartitionTail:
             with self._moved:
                 self._moved.wait_for(lambda: self._closing, _AGAIN_S)
 
+    def _known_end(self, timeout_s: float) -> int:
+        """Ask for the end, and then whether it is that of the log that is read.
+
+        A log made anew may have grown past the position: then nothing else would tell.
+        """
+        deadline = time.monotonic() + timeout_s
+        before = self._position
+        end = self._asker.end(timeout_s)
+        rest_s = max(0.1, deadline - time.monotonic())
+        self._watch.check(rest_s, within_s=_SAME_LOG_S if end == before else 0.0)
+        return end
+
     def _fail(self, error: EdgeError) -> None:
         with self._moved:
             self._failure = self._failure or error
@@ -353,6 +407,7 @@ class PartitionTail:
         """
         while not self._closing and self._failure is None:
             try:
+                self._watch.check(_ASK_S)
                 return self._asker.bounds(_ASK_S)[0]
             except ForeignLog as error:
                 self._fail(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
@@ -18,13 +19,18 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are it
 )
 
 from southbound.edge.admin import apply_topics
-from southbound.errors import EdgeError
+from southbound.edge.kafka import end_offsets, new_consumer
+from southbound.errors import EdgeError, OutcomeUnknown
 from southbound.local.fleet import LocalFleet
+from southbound.local.ports import LOOPBACK
 from southbound.partitioning.placement import Address, address_of
+from southbound.partitioning.plan import Goal
+from southbound.partitioning.topology import MOVES_TOPIC
 from southbound.producer import Publisher
 from southbound.resources import Changeset, Resource, ResourceKey, host_scope
+from tests.faults.proxy import Proxy
 from tests.faults.record import Cell
-from tests.faults.stage import Host, Stage, stage_on
+from tests.faults.stage import Child, Host, Stage, accepted_in, stage_on
 from tests.live.directory_kit import eventually
 from tests.live.shards_kit import Running, Shards, small_topology
 
@@ -272,3 +278,165 @@ def test_a_topic_made_anew_under_traffic(stage: Stage, cell: Cell) -> None:
         has(shards.agents[host], wanted)
         history.accepted.update(wanted)
     shards.check()
+
+
+# The moves of a cluster made anew, and cut.
+
+
+_MOVES_KEPT = "what it calls accepted is applied; who begins anew is accepted, and applied"
+
+
+def test_moves_made_anew_under_a_publisher(stage: Stage, cell: Cell) -> None:
+    """It hears of a move through that log alone, and the new one is shorter than what it had read."""
+    cell.is_about(
+        "moves",
+        "made anew",
+        "sb.moves deleted and made again under a publisher that hears nothing of Redis",
+        holds=_MOVES_KEPT,
+        promises=(1, 2, 5),
+    )
+    shards = stage.shards
+    host, *others = [stage.host_id() for _ in range(3)]
+    running = shards.agent(host)
+    with _deaf(shards) as (proxy, url):
+        deaf = Pen(shards.publisher(redis_url=url))
+        shards.move(Goal(kind="hosts", what=tuple(others), to="c2"))
+        has(running, deaf.write(host, names(3), 1))
+        proxy.refuses = True
+        proxy.reset()
+        Topic(shards, "c1", MOVES_TOPIC).make_anew()
+        # Whoever moves begins anew, too: an executor that had read the log refuses to go on.
+        shards.move(Goal(kind="hosts", what=(host,), to="c2"), leave_together=1)
+        told = 0
+        for revision in range(2, 6):
+            try:
+                has(running, deaf.write(host, names(3), revision))
+                told += 1
+            except OutcomeUnknown:
+                continue
+    has(running, Pen(shards.publisher()).write(host, names(3), 6))
+    shards.stop(host)
+    cell.count(operations=21, faults=1, accepted=float(told))
+
+
+def test_moves_made_anew_while_a_publisher_sleeps(stage: Stage, cell: Cell) -> None:
+    """When it wakes, the new log is longer than what it had read of the one before."""
+    cell.is_about(
+        "moves",
+        "made anew",
+        "sb.moves deleted, made again and outgrown while a publisher is stopped; it hears nothing of Redis",
+        holds=_MOVES_KEPT,
+        promises=(1, 2, 5),
+    )
+    shards = stage.shards
+    host, *others = [stage.host_id() for _ in range(5)]
+    running = shards.agent(host)
+    shards.move(Goal(kind="hosts", what=tuple(others[:1]), to="c2"))
+    with _deaf(shards) as (proxy, url), Child("publish", url, "1", "0.02", host) as child:
+        eventually(lambda: len(child.said) > 20, saying=lambda: child.cried[-5:])
+        child.signal(signal.SIGSTOP)
+        proxy.refuses = True
+        proxy.reset()
+        read = _size(shards, "c1", MOVES_TOPIC)
+        Topic(shards, "c1", MOVES_TOPIC).make_anew()
+        fresh = Pen(shards.publisher())
+        shards.move(Goal(kind="hosts", what=(host,), to="c2"), leave_together=1)
+        while _size(shards, "c1", MOVES_TOPIC) <= read:
+            shards.move(Goal(kind="hosts", what=(stage.host_id(),), to="c2"), leave_together=1)
+        before = len(child.said)
+        child.signal(signal.SIGCONT)
+        time.sleep(5)
+        assert child.is_running
+        child.kill()
+        told = accepted_in(child.said)[host]
+        cell.count(operations=3 * len(told), faults=1, accepted=float(len(child.said) - before))
+    scope = host_scope(host)
+    has(running, {ResourceKey(scope, _KIND, name): max(told) for name in ("one", "two")})
+    has(running, fresh.write(host, ["one", "two"], max(told) + 100_000))
+    shards.stop(host)
+
+
+@contextmanager
+def _deaf(shards: Shards) -> Iterator[tuple[Proxy, str]]:
+    """Have a way to Redis that can be cut, and its URL."""
+    leads_to, database = shards.kit.redis_url.rpartition(":")[2].split("/")
+    with Proxy(int(leads_to)) as proxy:
+        yield proxy, f"redis://{LOOPBACK}:{proxy.port}/{database}"
+
+
+def _size(shards: Shards, cluster: str, topic: str) -> int:
+    """Return where a topic's first partition ends."""
+    client = new_consumer(shards.topology.cluster(cluster), "size")
+    try:
+        return end_offsets(client, topic, 0)[1]
+    finally:
+        client.close()
+
+
+def test_moves_cut_under_publishers(stage: Stage, cell: Cell) -> None:
+    """Every entry is deleted while traffic goes to hosts that have moved, and to one that does."""
+    cell.is_about(
+        "moves",
+        "cut",
+        "every record of sb.moves deleted under two publishers",
+        holds="whatever was accepted is applied; no revision falls, nothing is taken down",
+        promises=(1, 2, 5),
+    )
+    shards = stage.shards
+    hosts = [stage.host_id() for _ in range(3)]
+    for host in hosts:
+        shards.agent(host)
+    with stage.traffic(*map(host_scope, hosts)):
+        shards.move(Goal(kind="hosts", what=(hosts[0],), to="c2"))
+        Topic(shards, "c1", MOVES_TOPIC).cut(0)
+        shards.move(Goal(kind="hosts", what=(hosts[1],), to="c2"))
+        published = len(shards.history.sent_at)
+        eventually(lambda: len(shards.history.sent_at) > published + 100)
+    shards.check()
+    pen = Pen(shards.publisher())
+    for host in hosts:
+        has(shards.agents[host], pen.write(host, names(3), 1))
+        shards.stop(host)
+    cell.count(operations=stage.accepted, faults=1)
+
+
+# Cut slots.
+
+
+@pytest.mark.parametrize("state", ["runs", "is off"])
+def test_a_slot_cut_under_an_agent(stage: Stage, cell: Cell, state: str) -> None:
+    """Records before an offset are deleted; what they told of stays on the node."""
+    cell.is_about(
+        "slot",
+        "cut",
+        f"records deleted from the beginning of a slot while its agent {state}",
+        holds=_KEPT,
+        promises=(1, 2, 4),
+    )
+    shards, pen, host = stage.shards, Pen(stage.busy[0]), stage.host_id()
+    address = slot_of(shards, host)
+    topic = Topic(shards, "c1", address.topic)
+    running = shards.agent(host)
+    old = pen.write(host, names(6), 1)
+    has(running, old)
+    if state == "is off":
+        node = shards.stop(host)
+        pen.write(host, names(4), 2)
+        topic.cut(address.partition, 8)
+        # Two of the four are gone before they were read, and so is the first word of all six.
+        old.update(pen.write(host, names(1, 7), 2))
+        running = shards.agent(host, node)
+        eventually(lambda: running.agent.counters.resyncs == {"position_lost": 1})
+        assert running.agent.counters.snapshots_refused <= 1
+    else:
+        topic.cut(address.partition)
+    has(running, {**old, **pen.write(host, names(2), 3)})
+    # One that is away for long, and one that has lost its state, take nothing down either.
+    node = shards.stop(host)
+    running = shards.agent(host, node)
+    has(running, {**old, **pen.write(host, names(2, 20), 1)})
+    shards.stop(host)
+    running = shards.agent(host, node, fresh=True)
+    has(running, {**old, **pen.write(host, names(6), 4)})
+    shards.stop(host)
+    cell.count(operations=20, faults=1)
