@@ -26,6 +26,7 @@ from southbound.directory.keys import (
 )
 from southbound.edge.redis import RedisLink, Script
 from southbound.errors import EdgeError, WireError
+from southbound.partitioning.placement import parse_placement
 from southbound.settings import DirectorySettings
 
 _SCRIPTS = Path(__file__).with_name("scripts")
@@ -428,11 +429,17 @@ def _answered(answer: str, is_known: bool) -> str:  # noqa: FBT001  # it follows
 
 
 def _is_place(answer: str, wish: Wish) -> bool:
-    """Tell whether this is a place that was wished for, or that there is none."""
+    """Tell whether this is a place, or that there is none.
+
+    A newcomer gets what was reserved for it before, in whichever pool; a move a place that it wished for.
+    """
     if answer[:1] != "+":
         return answer == "!"
-    pool, _, probe = answer[1:].rpartition(":")
-    return any(pool == one.pool and _is_below(probe, len(one.slots)) for one in wish.candidates)
+    try:
+        pool = parse_placement(f"{answer[1:]}:1:0").pool
+    except WireError:
+        return False
+    return wish.epoch == 1 or any(pool == one.pool for one in wish.candidates)
 
 
 def _is_below(text: str, bound: int) -> bool:

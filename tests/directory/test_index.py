@@ -67,14 +67,24 @@ def test_answers_to_wishes_are_taken_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     "answers",
-    [[], ["+p:0"], ["!"] * 3, ["", "!"], ["+", "!"], ["+x:0", "!"], ["+p:2", "!"], ["+p:²", "!"],
-     ["p:0", "!"], ["+p:" + "9" * 5_000, "!"], ["!", "+p:0"]],
+    [[], ["+p:0"], ["!"] * 3, ["", "!"], ["+", "!"], ["+:0", "!"], ["+p:16", "!"], ["+p:²", "!"],
+     ["p:0", "!"], ["+p:" + "9" * 5_000, "!"], ["+p:0:7", "!"]],
     ids=lambda answers: " ".join(answers)[:20],
 )  # fmt: skip
-def test_a_place_that_nobody_wished_for_is_no_answer(answers: list[str]) -> None:
+def test_what_is_no_place_is_no_answer(answers: list[str]) -> None:
     """It would be written into a journal, for good."""
     with pytest.raises(EdgeError, match="none of its answers"):
         _index(*answers).reserve(_BASIS, _WISHES, 1)
+
+
+def test_a_newcomer_gets_what_was_reserved_for_it_and_a_move_what_it_wished_for() -> None:
+    """Two makers of one VPC may wish for different pools: the first one's place is both's."""
+    newcomer = Wish("v\x1fa", 1, [Candidate("p", 9, [3, 4])])
+    assert _index("+other:7").reserve(_BASIS, [newcomer], 1) == ["+other:7"]
+    move = newcomer._replace(epoch=2)
+    assert _index("+p:7").reserve(_BASIS, [move], 1) == ["+p:7"]
+    with pytest.raises(EdgeError, match="none of its answers"):
+        _index("+other:0").reserve(_BASIS, [move], 1)
 
 
 @pytest.mark.parametrize("answer", ["", "+p:0", "x", "-"])

@@ -217,9 +217,9 @@ ANOMALIES = (
         "tests/loadgen/test_coordination_messages.py::test_what_is_no_message_is_a_wire_error",
     ),
     Anomaly(
-        "An answer of Redis that named another pool than was wished for would have been written into a journal; one too few ended the command in a traceback.",
+        "What is no place, answered by Redis to a wish for one, would have been written into a journal; one answer too few ended the command in a traceback.",
         "reading what a hostile Redis may answer",
-        "tests/directory/test_index.py::test_a_place_that_nobody_wished_for_is_no_answer",
+        "tests/directory/test_index.py::test_what_is_no_place_is_no_answer",
     ),
     Anomaly(
         "Agents that had lost their whole cluster tried to reach it a dozen times a second each, in step.",
