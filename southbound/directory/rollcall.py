@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _COUNT = 1_000
 _SIGNS_MAX = 1_000
+_ROUNDS_MAX = 2_000
+_LOOK_S = 10.0
 
 
 class Sign(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,8 @@ class RollCall:
         """Return the signs that stand, in order. Raises `EdgeError`."""
         found: list[Sign] = []
         cursor: bytes = b"0"
-        while len(found) < _SIGNS_MAX:
+        deadline_s = time.monotonic() + _LOOK_S
+        for _ in range(_ROUNDS_MAX):
             try:
                 cursor, names = self._link.call(
                     "SCAN", cursor, "MATCH", f"{PREFIX}at_work:*", "COUNT", _COUNT
@@ -80,9 +83,18 @@ class RollCall:
                 raise EdgeError(
                     f"what answers at {self._link.address} is no Redis: {error}", retryable=False
                 ) from error
-            if is_over:
+            if is_over or len(found) >= _SIGNS_MAX:
                 break
+            if time.monotonic() > deadline_s:
+                raise self._endless()
+        else:
+            raise self._endless()
         return sorted(found, key=lambda sign: (sign.service, sign.where))
+
+    def _endless(self) -> EdgeError:
+        return EdgeError(
+            f"the list of names in Redis at {self._link.address} does not end", retryable=True
+        )
 
 
 def _read(value: bytes | None) -> Sign | None:

@@ -42,3 +42,17 @@ def test_a_redis_that_answers_something_else_is_an_edge_error(answers: list[obje
     """It names the address."""
     with pytest.raises(EdgeError, match="nowhere"):
         RollCall(_Link(*answers)).signs()
+
+
+class _Endless(_Link):
+    """Has always more to tell."""
+
+    def call(self, *command: object, timeout_s: float | None = None) -> Any:
+        """Answer."""
+        return [b"7", []]
+
+
+def test_a_list_that_never_ends_is_read_for_a_while() -> None:
+    """A Redis that is none may always name a further place to look at."""
+    with pytest.raises(EdgeError, match="does not end"):
+        RollCall(_Endless()).signs()
