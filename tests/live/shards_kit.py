@@ -95,9 +95,13 @@ class Node:
 
 
 class History:
-    """Everything that was published, and what of it was accepted. Thread-safe."""
+    """Everything that was published, and what of it was accepted. Thread-safe.
+
+    `enough_s`: how long a receipt is waited for.
+    """
 
     def __init__(self) -> None:
+        self.enough_s = _ENOUGH_S
         self._lock = threading.Lock()
         self._revisions: defaultdict[ResourceKey, int] = defaultdict(int)
         self.accepted: dict[ResourceKey, int] = {}
@@ -120,11 +124,12 @@ class History:
         """Note what was accepted."""
         for changeset, receipt in published:
             try:
-                receipt.accepted.result(_ENOUGH_S)
+                receipt.accepted.result(self.enough_s)
             except OutcomeUnknown:
                 continue
             except Exception as error:  # noqa: BLE001  # the test fails with what it was
-                self.failures.append(f"{changeset.id}: {error!r}")
+                scope = changeset.resources[0].scope
+                self.failures.append(f"{changeset.id} to {scope}: {error!r}")
                 continue
             with self._lock:
                 for one in changeset.resources:
@@ -350,7 +355,7 @@ class Shards:
         finally:
             ending.set()
             for thread in threads:
-                thread.join(_ENOUGH_S)
+                thread.join(self.history.enough_s)
 
     def _publish(
         self, publisher: Publisher, scopes: Sequence[Scope], ending: threading.Event

@@ -31,6 +31,10 @@ from tests.live.shards_kit import Node
 LAG_S = 120.0
 """How long compaction waits in a soak: longer than any fault, short enough to be seen."""
 
+_ACCEPTED_S = 90.0
+"""Within this a publisher knows what became of a change: a delivery and a look at the fence each take
+up to half a minute (`PublisherSettings`), and both come twice where a host moves."""
+
 _DISK_MIB = 16
 _ENOUGH_S = 60.0
 _SWEEPS: Mapping[str, float] = {
@@ -47,6 +51,7 @@ class Crew:
 
     def __init__(self, stage: Stage, topology: Topology, folder: Path) -> None:
         self._stage = stage
+        stage.shards.history.enough_s = _ACCEPTED_S
         self._topology = topology
         self._folder = folder
         self._stack = ExitStack()
