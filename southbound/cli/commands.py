@@ -7,6 +7,7 @@ understands (`--output`, `--redis`, `--tracker`, `--local-dir`) may stand before
 
 from __future__ import annotations
 
+import errno
 import math
 from typing import Any
 
@@ -17,6 +18,9 @@ from southbound.cli.session import Session
 from southbound.errors import EdgeError, SouthboundError
 
 INTERRUPTED = 130
+_OF_FILES = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EBADF}
+)
 
 
 class Root(TyperGroup):
@@ -31,11 +35,17 @@ class Root(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
             # A path that cannot be used, or a disk that fails; it names the file itself.
-            typer.echo(f"southbound: {error}", err=True)
+            typer.echo(f"southbound: {_where(error)}{error}", err=True)
             raise typer.Exit(EdgeError.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("southbound: interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from error
+
+
+def _where(error: OSError) -> str:
+    """Say what could not be written where an error does not: what was printed."""
+    nameless = error.filename is None and error.errno in _OF_FILES
+    return "writing to standard output: " if nameless else ""
 
 
 class Verb(TyperCommand):
