@@ -82,10 +82,11 @@ class Forward:
             return lane
 
     def check_journals(self) -> None:
-        """Raise `EdgeError` unless every AZ's journal answers."""
+        """Raise `EdgeError` unless every AZ's journal answers, and has its beginning."""
         for az in self._current.topology.azs:
             with self.lane(az.id) as journal:
                 journal.end()
+                journal.check_whole()
 
     def rest(self, idle_s: float = 0.0) -> None:
         """Let go of journals' clients that have not been used for `idle_s` and are not in use."""

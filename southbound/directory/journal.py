@@ -16,7 +16,7 @@ from southbound.directory.verdict import Held
 from southbound.edge.append import Appender
 from southbound.edge.kafka import Message
 from southbound.edge.tail import EndAsker, RangeReader
-from southbound.errors import WireError
+from southbound.errors import EdgeError, WireError
 from southbound.partitioning.topology import DIRECTORY_TOPIC, Cluster
 from southbound.settings import DirectorySettings
 from southbound.wire.control import JournalEntry, decode_journal, encode_control
@@ -76,6 +76,16 @@ class Journal:
         self._used_at = time.monotonic()
         kafka_id = self._asker.kafka_id(self._timeout_s)
         return JournalEnd(kafka_id, self._asker.end(self._timeout_s))
+
+    def check_whole(self) -> None:
+        """Raise `EdgeError` when the journal has lost its beginning, which compaction never takes."""
+        low, _ = self._asker.bounds(self._timeout_s)
+        if low > 0:
+            raise EdgeError(
+                f"the journal of AZ {self.az} begins at offset {low}: what stood before it is gone, "
+                "and nothing but Redis may know it",
+                retryable=False,
+            )
 
     def read(self, start: int, end: int) -> tuple[list[Written], list[Unreadable]]:
         """Return the entries from offset `start` up to below `end`, and what is none."""

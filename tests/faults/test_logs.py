@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -20,17 +21,18 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are it
 
 from southbound.edge.admin import apply_topics
 from southbound.edge.kafka import end_offsets, new_consumer
-from southbound.errors import EdgeError, OutcomeUnknown
+from southbound.errors import EdgeError, OutcomeUnknown, SouthboundError
 from southbound.local.fleet import LocalFleet
 from southbound.local.ports import LOOPBACK
 from southbound.partitioning.placement import Address, address_of
 from southbound.partitioning.plan import Goal
-from southbound.partitioning.topology import MOVES_TOPIC
+from southbound.partitioning.topology import DIRECTORY_TOPIC, MOVES_TOPIC, REBALANCE_TOPIC
 from southbound.producer import Publisher
 from southbound.resources import Changeset, Resource, ResourceKey, host_scope
 from tests.faults.proxy import Proxy
 from tests.faults.record import Cell
 from tests.faults.stage import Child, Host, Stage, accepted_in, stage_on
+from tests.live.conftest import FleetFactory
 from tests.live.directory_kit import eventually
 from tests.live.shards_kit import Running, Shards, small_topology
 
@@ -440,3 +442,70 @@ def test_a_slot_cut_under_an_agent(stage: Stage, cell: Cell, state: str) -> None
     has(running, {**old, **pen.write(host, names(6), 4)})
     shards.stop(host)
     cell.count(operations=20, faults=1)
+
+
+# The journal and the plans, cut.
+
+
+def test_a_journal_cut_under_everybody(
+    fleet_factory: FleetFactory, cell: Cell, tmp_path: Path
+) -> None:
+    """Redis alone knows the hosts then: nobody may take that for nothing, a rebuild least of all."""
+    cell.is_about(
+        "journal",
+        "cut",
+        "every record of sb.directory deleted; then southbound directory verify, and rebuild",
+        holds="known hosts go on; a rebuild refuses before it takes anything from Redis, and says why",
+        promises=(1, 2),
+    )
+    fleet = fleet_factory(2, 1)
+    with stage_on(fleet, small_topology(fleet)) as stage:
+        shards = stage.shards
+        host = stage.host_id()
+        running = shards.agent(host)
+        pen = Pen(stage.busy[0])
+        has(running, pen.write(host, names(3), 1))
+        Topic(shards, "c1", DIRECTORY_TOPIC).cut(0)
+        has(running, pen.write(host, names(3), 2))
+        rows = shards.kit.rows()
+        with pytest.raises(EdgeError, match="begins at offset"):
+            shards.directory.rebuild()
+        assert shards.kit.rows() == rows
+        has(running, pen.write(host, names(3), 3))
+        shards.stop(host)
+        running = shards.agent(host, running.node)
+        has(running, Pen(shards.publisher()).write(host, names(3), 4))
+    cell.count(operations=12, faults=1, rows=float(sum(map(len, rows.values()))))
+
+
+def test_plans_cut_under_an_executor(stage: Stage, cell: Cell) -> None:
+    """The records of a plan under way are deleted; after a rebuild its hosts can be moved."""
+    cell.is_about(
+        "executor",
+        "cut",
+        "every record of sb.rebalance deleted between the copies and the decision of a move",
+        holds="it is refused; nothing accepted is lost, nothing falls; after a rebuild a new plan ends",
+        promises=(1, 2, 5),
+    )
+    shards = stage.shards
+    hosts = [stage.host_id() for _ in range(2)]
+    for host in hosts:
+        shards.agent(host)
+    with stage.traffic(*map(host_scope, hosts)):
+        eventually(lambda: all(shards.agents[host].node.state for host in hosts))
+        with shards.executor() as executor:
+            plan = executor.begin(shards.plan(Goal(kind="hosts", what=tuple(hosts), to="c2")))
+        with Child("move", stage.redis_url, plan, armed="executor.precopy.after=kill") as child:
+            child.dies_at("executor.precopy.after")
+        Topic(shards, "c1", REBALANCE_TOPIC).cut(0)
+        with shards.executor() as executor, pytest.raises(SouthboundError):
+            executor.run(plan)
+        # The slots that it had reserved are nobody's now; a rebuild knows only what is decided.
+        shards.directory.rebuild()
+        shards.move(Goal(kind="hosts", what=tuple(hosts), to="c2"), leave_together=1)
+        published = len(shards.history.sent_at)
+        eventually(lambda: len(shards.history.sent_at) > published + 50)
+    shards.check()
+    for host in hosts:
+        shards.stop(host)
+    cell.count(operations=stage.accepted, faults=1)
