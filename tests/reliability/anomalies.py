@@ -236,4 +236,19 @@ ANOMALIES = (
         "fuzzing, guided: signs",
         "tests/directory/test_rollcall.py::test_a_list_that_never_ends_is_read_for_a_while",
     ),
+    Anomaly(
+        "An agent never rested whose host had moved to a cluster without its VPC, and back before that was found.",
+        "the simulation: hosts that move away and back",
+        "tests/nca/test_whereabouts.py::test_a_host_that_came_back_looks_no_more_for_what_it_still_follows",
+    ),
+    Anomaly(
+        "A move back cleared the old slot while the move away was still filled from it.",
+        "the simulation: moves right behind each other",
+        "tests/rebalance/test_hands.py::test_what_a_stream_left_is_not_cleared_while_another_slot_is_filled_from_it",
+    ),
+    Anomaly(
+        "An overtaken executor's nulls landed behind what had been copied for the same move; a delete was forgotten.",
+        "the simulation: executors that are overtaken",
+        "tests/rebalance/test_sources.py::test_what_is_of_the_coming_stay_is_not_stale",
+    ),
 )
