@@ -49,21 +49,21 @@ class Orderly:
         assert line, f"process {self.pid} has ended: {self._process.poll()}"
         return msgspec.json.decode(line, type=kind)
 
-    def dismiss(self) -> None:
-        """Tell it that there will be no more orders; it begins to end."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-
     def end(self, within_s: float = 30.0) -> None:
         """Let it end; by force when it takes too long."""
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self.dismiss()
+        self._process.stdin.close()
         try:
             self._process.wait(within_s)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
         self._process.stdout.close()
+
+    def kill(self) -> None:
+        """End it by force."""
+        self._process.kill()
+        self._process.wait()
 
 
 def asked(orderlies: Sequence[Orderly], kind: type[_Answer], *order: str) -> list[_Answer]:

@@ -25,6 +25,7 @@ from tests.faults.orderly import Orderly, asked
 from tests.faults.tries import Try
 
 _BACKLOG = 4_096
+_TAKEN_MAX = 512
 _CHUNK = 65_536
 _HELD_MAX = 4 << 20
 _HEADER = struct.Struct(">ihhih")
@@ -103,8 +104,9 @@ class Gate:
         return told
 
     def _take(self) -> None:
+        """Take those that have come, up to so many that orders and answers have their turn."""
         with contextlib.suppress(BlockingIOError):
-            while True:
+            for _ in range(_TAKEN_MAX):
                 connection, _ = self._listener.accept()
                 self._add(_End(connection, is_new=True))
 
