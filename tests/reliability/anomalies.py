@@ -19,6 +19,7 @@ class Anomaly(NamedTuple):
 _SIMULATION = "the simulation"
 _BITS = "the fault matrix: flipped bits"
 _CLOCKS = "reading every comparison of times"
+_MATRIX_LOGS = "the fault matrix: logs made anew and cut"
 
 ANOMALIES = (
     Anomaly(
@@ -250,5 +251,30 @@ ANOMALIES = (
         "An overtaken executor's nulls landed behind what had been copied for the same move; a delete was forgotten.",
         "the simulation: executors that are overtaken",
         "tests/rebalance/test_sources.py::test_what_is_of_the_coming_stay_is_not_stale",
+    ),
+    Anomaly(
+        "An agent read on in the midst of a topic made anew under its name, and missed what stood before.",
+        _MATRIX_LOGS,
+        "tests/nca/test_core.py::test_a_topic_made_anew_is_a_resync",
+    ),
+    Anomaly(
+        "One record in a log that had lost the others took down everything else of a node.",
+        _MATRIX_LOGS,
+        "tests/nca/test_core.py::test_what_a_lost_log_told_stays_until_the_new_one_speaks_of_it",
+    ),
+    Anomaly(
+        "A publisher that slept accepted changes by a log of moves made anew and outgrown; they were lost.",
+        _MATRIX_LOGS,
+        "tests/faults/test_logs.py::test_moves_made_anew_while_a_publisher_sleeps",
+    ),
+    Anomaly(
+        "A rebuild emptied Redis before it found that a journal had lost its beginning.",
+        _MATRIX_LOGS,
+        "tests/faults/test_logs.py::test_a_journal_cut_under_everybody",
+    ),
+    Anomaly(
+        "A receipt that could not be written to standard output was told without saying what it was.",
+        "the fault matrix: disks",
+        "tests/faults/test_disks.py::test_publishing_where_nothing_can_be_written",
     ),
 )

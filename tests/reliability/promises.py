@@ -55,9 +55,14 @@ PROMISES = (
                 "brokers and Redis killed, stopped, wiped; leaders lost",
             ),
             ("tests/faults/test_links.py", "links delayed, throttled, cut one way, reset, refused"),
+            ("tests/faults/test_logs.py", "topics made anew under their names, and cut logs"),
+            ("tests/faults/test_disks.py", "full disks under a broker and under who publishes"),
             ("tests/faults/test_crowd.py", "thousands of agents that lose their cluster at once"),
             ("tests/soak", "load, moves and faults in rotation, beside a janitor and compaction"),
-            ("tests/faults/test_clocks.py", "clocks years off, and what compaction has left of a set"),
+            (
+                "tests/faults/test_clocks.py",
+                "clocks years off, and what compaction has left of a set",
+            ),
             ("tests/live/test_shards_failover.py", "a Redis replaced by one that lost writes"),
             ("tests/live/test_janitor.py", "what compaction may not lose"),
         ),
@@ -111,6 +116,7 @@ PROMISES = (
             ("tests/live/test_agent.py", "fresh starts, restarts, and starts with everything away"),
             ("tests/faults/test_kills.py", "killed at work, and again while taking that up"),
             ("tests/faults/test_servers.py", "a cluster whose only copy is wiped"),
+            ("tests/faults/test_logs.py", "a slot made anew or cut while its agent is off"),
             (
                 "tests/faults/test_crowd.py",
                 "a crowd that comes back spreads its tries to connect, and asks no directory",
@@ -181,12 +187,9 @@ NOT_COVERED = (
     "Two copies of one host's state folder in use on two machines at once.",
     "A broker that lies: acknowledges and loses without having crashed, or returns damaged batches.",
     (
-        "A data topic that is deleted and made again under its old name: names are never used again, and "
-        "an agent that runs meanwhile hears nothing until it is restarted."
-    ),
-    (
-        "Data topics that somebody has set to `cleanup.policy=delete`: `southbound doctor` finds them, "
-        "and absence would delete."
+        "Data topics that somebody has set to `cleanup.policy=delete`: `southbound doctor` finds them, and "
+        "nodes keep what such a log is silent about; what it dropped unread comes only when it is "
+        "published again."
     ),
     "Faults in more than one availability zone at once, but for a Redis that is away beside a broker.",
     (
