@@ -6,7 +6,7 @@ appended looks again, and appends what is higher once more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from southbound.directory.verdict import Held
@@ -28,6 +28,14 @@ class Announcer:
         self._world = world
         self._who = who
         self._fences = {cluster: Fence(world, who, cluster) for cluster in CLUSTERS}
+
+    def told(self, cluster: str, scopes: Iterable[Scope]) -> Steps[dict[Scope, Held]]:
+        """Return what a cluster's `sb.moves` says of scopes. Raises `EdgeError`."""
+        wanted = list(scopes)
+        if wanted:
+            yield from self._fences[cluster].look()
+        found = {scope: self._fences[cluster].tail.entry(scope) for scope in wanted}
+        return {scope: Held(one.epoch, one.row) for scope, one in found.items() if one is not None}
 
     def tell(self, cluster: str, rows: Mapping[Scope, Held]) -> Steps[dict[Scope, MoveEntry]]:
         """Return once these rows, or those of higher epochs, are told last. Raises `EdgeError`."""

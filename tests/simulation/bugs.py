@@ -8,9 +8,9 @@ bug can show: of its flavour, the first of them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
-from unittest import mock
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -36,56 +36,16 @@ from southbound.partitioning.move import Standing
 from southbound.partitioning.placement import Address
 from southbound.producer.core import Parcel, Route, judge, route_of_row, unsent
 from southbound.wire.reports import Outcome
+from tests.simulation import planted_agent, planted_control, planted_moves, planted_public
+from tests.simulation.bug import Bug, Patch
 from tests.simulation.directory import Directory, Memory, Redis
-from tests.simulation.fleet import TOPOLOGY
+from tests.simulation.fleet import TOPOLOGY, az_of
 from tests.simulation.janitor import Janitor
 from tests.simulation.loop import S, Steps
 from tests.simulation.mover import Mover, scope_of
 from tests.simulation.node import SETTINGS, Node
 from tests.simulation.publisher import Publisher
 from tests.simulation.seeder import Seeder
-from tests.simulation.workload import flavour_of
-
-
-class Patch(NamedTuple):
-    """A piece of code, and what stands there instead."""
-
-    target: Any
-    name: str
-    instead: Any
-
-
-class Bug(NamedTuple):
-    """One planted bug. `rule`: the section of the design, and what it says. `flavour`: of schedules.
-
-    `stress`: faults without which it could not show. `known`: a seed that has found it; it is tried
-    first.
-    """
-
-    rule: str
-    flavour: str
-    patches: tuple[Patch, ...]
-    stress: tuple[str, ...] = ()
-    known: int = 0
-
-    @contextlib.contextmanager
-    def planted(self) -> Iterator[None]:
-        """Plant it for a time."""
-        with contextlib.ExitStack() as stack:
-            for one in self.patches:
-                stack.enter_context(mock.patch.object(one.target, one.name, one.instead))
-            yield
-
-    def seeds(self, count: int) -> Iterator[int]:
-        """Yield the seed that is known, then the first ones of its flavour."""
-        yield self.known
-        found, seed = 1, 0
-        while found < count:
-            if self.flavour in {"", flavour_of(seed)}:
-                found += 1
-                yield seed
-            seed += 1
-
 
 # §4: the fence, the journal, Redis.
 
@@ -132,22 +92,22 @@ def _believe_own_entry(self: Directory, proposals: Mapping[str, Held]) -> Steps[
         if text in memory.rows and memory.rows[text].epoch >= held.epoch
     }
     new = {text: held for text, held in proposals.items() if text not in there}
-    if new:
-        yield from self._append(new.items())
+    for text, held in new.items():
+        yield from self._append(az_of(text, held.row), [(text, held)])
     return {**there, **new}
 
 
 def _keep_position(self: Redis, writes: int) -> None:
     """Fall back, but go on believing to have read the journal as far as before."""
-    position = self.memory.position
+    positions = self.memory.positions
     for _ in range(min(writes, len(self._before))):
         self.memory = self._before.pop()
-    self.memory = self.memory._replace(position=position)
+    self.memory = self.memory._replace(positions=positions)
     self.generation += 1
 
 
 def _flushed_but_positioned(self: Redis) -> None:
-    self.memory = Memory({}, self.memory.position)
+    self.memory = Memory({}, self.memory.positions)
     self.generation += 1
 
 
@@ -229,14 +189,14 @@ def _never_absent(self: AgentCore, now: ev.Now) -> None:
     self._progress_us = now.us
 
 
-def _same_cluster(self: AgentCore, event: ev.ClusterSeen) -> None:
-    self._progress(event.now)
-
-
 def _skip_to_the_end(self: Reading, address: Address) -> None:
     """Go on at the end without a word."""
     for stream in list(self._positions.at(address).values()):
         stream.next = 0
+
+
+def _never_alone(self: AgentCore, _unswept: Sequence[object]) -> None:
+    pass
 
 
 def _never_leave(self: Interest, now_s: float) -> list[str]:
@@ -303,10 +263,6 @@ def _no_delta(self: Mover, move: Move, action: Any) -> Steps[Any]:
     return steps.Copied()
 
 
-def _whole_anyway(self: Mover, old: Any, span: Any) -> bool:
-    return True
-
-
 def _announce_then_decide(self: Mover, move: Move, action: Any) -> Steps[Any]:
     """Tell the fences before the journal has decided."""
     for one, part in zip(action.proposals, move.of(Standing.OPEN), strict=True):
@@ -361,18 +317,17 @@ _PERMITTED = Janitor.permitted
 
 
 STRESS: Mapping[str, tuple[str, ...]] = {
+    "_never_alone": ("node away", "agent's disk wiped"),
     "_ask_redis": ("Redis split", "Redis split", "Redis split"),
     "_delivered_anyway": ("cluster down", "link cut", "link cut"),
     "_never_again": ("cluster down", "link cut"),
     "_past_what_is_held": ("agent killed", "agent killed", "leader changes", "network slow"),
     "_no_failures": ("applier refuses", "applier refuses", "applier refuses"),
     "_forget_debts": ("agent killed", "agent killed", "agent killed"),
-    "_same_cluster": ("node away", "agent slow", "node away"),
     "_load_as_it_was": ("node loses power", "node loses power"),
     "_clean_always": ("agent's disk wiped", "agent's disk wiped"),
     "_announce_then_decide": ("mover killed", "move's record falls back"),
     "_to_the_noted_end": ("network slow",),
-    "_whole_anyway": ("mover killed", "network slow"),
 }
 """Faults that are added where a bug shows only with them, by what stands in a rule's place."""
 
@@ -462,11 +417,6 @@ _PLANTED: Mapping[str, Bug] = {
     "long absence without a resync": _bug(
         "§7 long absence: resync by snapshot", "days", (AgentCore, "_progress", _never_absent)
     ),
-    "another cluster's id is ignored": _bug(
-        "§7 cluster id changed: explicit resync",
-        "disaster",
-        (AgentCore, "_see_cluster", _same_cluster),
-    ),
     "a lost position is passed over": _bug(
         "§7 position out of range: explicit resync", "disaster", (Reading, "lost", _skip_to_the_end)
     ),
@@ -484,6 +434,9 @@ _PLANTED: Mapping[str, Bug] = {
     "a delete is told and not done": _bug(
         "§7 reports follow the applier", "mixed", (Desired, "take", _clean_always)
     ),
+    "an earlier life's VPCs stay": _bug(
+        "§7 what an earlier life of the node left goes", "mixed", (AgentCore, "_only", _never_alone)
+    ),
     "the marker before leaving": _bug(
         "§8 mark never before leave",
         "moves",
@@ -491,9 +444,6 @@ _PLANTED: Mapping[str, Bug] = {
         (Mover, "delta", _delta_to_the_early_end),
     ),
     "no delta": _bug("§8 copy what the old slot gained", "moves", (Mover, "delta", _no_delta)),
-    "copied from what is not sealed": _bug(
-        "§8 a source is whole with its seal", "moves", (Mover, "is_whole", _whole_anyway)
-    ),
     "told before it is decided": _bug(
         "§4 the journal first", "moves", (Mover, "decide", _announce_then_decide)
     ),
@@ -510,37 +460,25 @@ _PLANTED: Mapping[str, Bug] = {
     ),
 }
 
-
-KNOWN: Mapping[str, int] = {
-    "no fence": 5,
-    "the fence reads Redis": 13,
-    "look, then deliver": 33,
-    "the last entry of an epoch wins": 282,
-    "an own entry is believed unread": 4,
-    "Redis' position outlives its rows": 2,
-    "only the home is sent to": 2,
-    "a timeout counts as delivered": 50,
-    "a lower revision is applied": 4,
-    "an equal revision is applied": 4,
-    "the position passes what is held": 42,
-    "debts are lost at a crash": 4,
-    "long absence without a resync": 3,
-    "another cluster's id is ignored": 303,
-    "a lost position is passed over": 63,
-    "markers are not followed": 17,
-    "a VPC is never left": 4,
-    "a delete is told and not done": 4,
-    "the marker before leaving": 13,
-    "no delta": 1,
-    "copied from what is not sealed": 77,
-    "told before it is decided": 77,
-    "copied only up to the noted end": 1,
-    "a replica that no fence knows": 2,
-    "inversions stay": 51,
-}
-"""Seeds that have found bugs."""
+_KNOWN = Path(__file__).with_name("known.json")
 
 BUGS: Mapping[str, Bug] = {
-    name: bug._replace(known=KNOWN.get(name, 0)) for name, bug in _PLANTED.items()
+    name: one._replace(known=msgspec.json.decode(_KNOWN.read_bytes()).get(name, 0))
+    for name, one in {
+        **_PLANTED,
+        **planted_control.PLANTED,
+        **planted_agent.PLANTED,
+        **planted_moves.PLANTED,
+        **planted_public.PLANTED,
+    }.items()
 }
-"""Every planted bug by its name."""
+"""Every planted bug by its name, with the seed that has found it."""
+
+
+def keep(found: Mapping[str, int]) -> None:
+    """Write down which seeds have found bugs, beside those that had before."""
+    known = {**msgspec.json.decode(_KNOWN.read_bytes()), **found}
+    kept = {name: seed for name, seed in sorted(known.items()) if name in BUGS}
+    whole = _KNOWN.with_suffix(".new")
+    whole.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+    whole.replace(_KNOWN)

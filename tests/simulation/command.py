@@ -14,7 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.simulation.bugs import BUGS, Bug
+from tests.simulation.bug import Bug
+from tests.simulation.bugs import BUGS, keep
 from tests.simulation.loop import START_US
 from tests.simulation.record import Anomaly, Record
 from tests.simulation.run import Run, run
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     if wanted.everything or not (wanted.bugs or wanted.bug):
         _sweep(wanted.first, wanted.seeds, record)
     if wanted.everything or wanted.bugs or wanted.bug:
-        _hunt([wanted.bug] if wanted.bug else list(BUGS), record)
+        _hunt([wanted.bug] if wanted.bug else list(BUGS), record, keeps=wanted.keep)
     record.seconds = round(time.process_time() - began, 1)
     if wanted.record is not None:
         record.write(wanted.record)
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many")
     parser.add_argument("--bug", choices=list(BUGS), help="plant this bug")
     parser.add_argument("--bugs", action="store_true", help="hunt every planted bug")
+    parser.add_argument("--keep", action="store_true", help="write down which seeds find them")
     parser.add_argument("--everything", action="store_true", help="the schedules, then the bugs")
     parser.add_argument("--record", type=Path, help="write what was run as JSON")
     return parser
@@ -75,8 +77,8 @@ def _sweep(first: int, seeds: int, record: Record) -> None:
             _say(f"seed {seed}: {found.what}\n  {_COMMAND} --seed {seed} --trace")
 
 
-def _hunt(names: Sequence[str], record: Record) -> None:
-    """Look for planted bugs, each until a schedule finds it."""
+def _hunt(names: Sequence[str], record: Record, *, keeps: bool = False) -> None:
+    """Look for planted bugs, each until a schedule finds it; `keeps`: write the seeds down."""
     for name in names:
         bug = BUGS[name]
         found = _find(bug, record)
@@ -85,6 +87,8 @@ def _hunt(names: Sequence[str], record: Record) -> None:
             _say(f"{name}: not found in {BUG_SEEDS} schedules")
         else:
             record.caught[name] = found[0]
+            if keeps:
+                keep(record.caught)
             _say(f"{name}: seed {found[0]}: {found[1]}")
 
 

@@ -212,7 +212,7 @@ def _stop_redis(world: World, fault: Fault) -> None:
 
     def ends() -> None:
         world.network.down.discard(REDIS)
-        world.redis.generation += 1
+        world.redis.break_connections()
 
     _later(world, fault, _pick(fault, S, 30 * S, 10 * MINUTE), ends)
 
@@ -236,6 +236,41 @@ def _wipe_cluster(world: World, fault: Fault) -> None:
 def _truncate(world: World, fault: Fault) -> None:
     world.truncate(fault.who, 1 + int(fault.draw * 4))
 
+
+# Workers of public resources.
+
+
+def _kill_worker(world: World, fault: Fault) -> None:
+    world.kill_worker(fault.who, _pick(fault, S, 5 * S, 30 * S))
+
+
+def _freeze_worker(world: World, fault: Fault) -> None:
+    world.loop.freeze(f"{fault.who} ", _pick(fault, S, 8 * S, 15 * S, 60 * S))
+
+
+WORKER_FAULTS: Mapping[str, FaultKind] = {
+    "worker killed": FaultKind("worker", _kill_worker),
+    "worker frozen": FaultKind("worker", _freeze_worker),
+}
+"""What goes wrong with workers, by its name."""
+
+
+# Traps: they wait for their moment.
+
+
+def _spring_step(world: World, fault: Fault) -> None:
+    world.traps.set_step(fault.who, fault.draw)
+
+
+def _spring_null(world: World, fault: Fault) -> None:
+    world.traps.nulls += 1
+
+
+TRAPS: Mapping[str, FaultKind] = {
+    "mover dies at a step": FaultKind("mover", _spring_step),
+    "null overtaken": FaultKind("janitor", _spring_null),
+}
+"""Every trap by its name."""
 
 DISASTERS: Mapping[str, FaultKind] = {
     "cluster wiped": FaultKind("cluster", _wipe_cluster),
@@ -270,3 +305,11 @@ FAULTS: Mapping[str, FaultKind] = {
     "Redis split": FaultKind("anyone", _isolate),
 }
 """Every fault by its name."""
+
+ALL_FAULTS: Mapping[str, FaultKind] = {
+    **FAULTS,
+    **WORKER_FAULTS,
+    **TRAPS,
+    **DISASTERS,
+}
+"""Everything that a schedule may name."""

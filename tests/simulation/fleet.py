@@ -1,7 +1,7 @@
-"""The fleet that is simulated: three clusters of one AZ, a pool of hosts and one of VPCs in each.
+"""The fleet that is simulated: two AZs, three clusters, pools of hosts and of VPCs, one public kind.
 
-The rule: as small as can be while every way of moving exists: within a cluster (two pools of
-each class in the first), to another, and back.
+The rule: as small as can be while every way of moving exists: within a cluster, to another, back,
+and homes of VPCs to another AZ's cluster. A host stays in its AZ, whose journal records it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ from southbound.partitioning.topology import (
     Az,
     Cluster,
     Pool,
+    PublicKind,
     Topology,
+    public_topic_name,
 )
 from southbound.resources import Scope, ScopeClass
+from southbound.wire.keys import scope_text
 
 CLUSTERS = ("c1", "c2", "c3")
-JOURNAL = Address("c1", DIRECTORY_TOPIC, 0)
-HOST_POOLS = ("ha", "hb", "hc", "hd")
-VPC_POOLS = ("va", "vb", "vc", "vd")
+HOST_POOLS = {"ha": "c1", "hb": "c2", "hc": "c3", "hd": "c1", "he": "c3"}
+VPC_POOLS = {"va": "c1", "vb": "c2", "vc": "c3", "vd": "c1"}
+PUBLIC_KIND = "elb"
+PUBLIC_PARTITIONS = 3
 
 
 def _pool(cls: Literal["host", "vpc"], id: str, cluster: str) -> Pool:
@@ -40,14 +44,43 @@ def _pool(cls: Literal["host", "vpc"], id: str, cluster: str) -> Pool:
 
 TOPOLOGY = Topology(
     region="r",
-    azs=(Az(id="az", journal="c1"),),
-    clusters=tuple(Cluster(id=id, az="az", bootstrap=(f"{id}:9092",)) for id in CLUSTERS),
-    pools=(
-        *(_pool("host", id, at) for id, at in zip(HOST_POOLS, (*CLUSTERS, "c1"), strict=True)),
-        *(_pool("vpc", id, at) for id, at in zip(VPC_POOLS, (*CLUSTERS, "c1"), strict=True)),
+    azs=(Az(id="az-a", journal="c1"), Az(id="az-b", journal="c3")),
+    clusters=tuple(
+        Cluster(id=id, az=az, bootstrap=(f"{id}:9092",))
+        for id, az in zip(CLUSTERS, ("az-a", "az-a", "az-b"), strict=True)
     ),
+    pools=(
+        *(_pool("host", id, at) for id, at in HOST_POOLS.items()),
+        *(_pool("vpc", id, at) for id, at in VPC_POOLS.items()),
+    ),
+    public=(PublicKind(kind=PUBLIC_KIND, cluster="c2", partitions=PUBLIC_PARTITIONS),),
     version=1,
 )
+JOURNALS = {az.id: Address(az.journal, DIRECTORY_TOPIC, 0) for az in TOPOLOGY.azs}
+"""The journal of each AZ."""
+
+
+def pools_beside(pool: str) -> list[str]:
+    """Return the pools of hosts of the same AZ, where a host of this one may go."""
+    az = az_of_pool(pool)
+    return [id for id in HOST_POOLS if az_of_pool(id) == az]
+
+
+def az_of_pool(pool: str) -> str:
+    """Return the AZ that a pool is in."""
+    return TOPOLOGY.cluster(TOPOLOGY.pool(pool).cluster).az
+
+
+def az_of(text: str, row: str) -> str:
+    """Return the AZ whose journal records a key: a host's own; of others, by hash over the AZs."""
+    if text.startswith("h"):
+        return az_of_pool(parse_placement(row).pool)
+    return TOPOLOGY.journal_az(text).id
+
+
+def az_of_scope(scope: Scope) -> str | None:
+    """Return the AZ whose journal records a scope, as far as its name tells; None: a host's."""
+    return None if scope.cls is ScopeClass.HOST else TOPOLOGY.journal_az(scope_text(scope)).id
 
 
 def moves_of(cluster: str) -> Address:
@@ -63,6 +96,17 @@ def status_of(cluster: str) -> Address:
 def interest_of(cluster: str) -> Address:
     """Return the interest topic of a cluster."""
     return Address(cluster, INTEREST_TOPIC, 0)
+
+
+def public_slot(partition: int) -> Address:
+    """Return a partition of the public kind's topic."""
+    cluster = TOPOLOGY.public_kind(PUBLIC_KIND).cluster
+    return Address(cluster, public_topic_name(PUBLIC_KIND), partition)
+
+
+def public_slots() -> list[Address]:
+    """Return every partition of the public kind's topic."""
+    return [public_slot(partition) for partition in range(PUBLIC_PARTITIONS)]
 
 
 def address(scope: Scope, placement: Placement) -> Address:
@@ -88,5 +132,10 @@ def replica_in(row: VpcPlacement, cluster: str) -> Placement | None:
 
 
 def slots() -> list[Address]:
-    """Return every slot of the fleet."""
+    """Return every slot of hosts and VPCs."""
     return [Address(pool.cluster, f"sb.{pool.id}.000", 0) for pool in TOPOLOGY.pools]
+
+
+def host_slots(cluster: str) -> list[Address]:
+    """Return every slot of hosts in a cluster."""
+    return [Address(at, f"sb.{id}.000", 0) for id, at in HOST_POOLS.items() if at == cluster]

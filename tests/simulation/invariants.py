@@ -6,7 +6,7 @@ system believes; and each violation names the promise, who broke it, and with wh
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,15 @@ from southbound.resources import (
     vpc_scope,
 )
 from southbound.wire.envelope import decode
-from southbound.wire.keys import decode_key, scope_prefix
+from southbound.wire.keys import decode_key, encode_key, scope_prefix
 from southbound.wire.reports import Outcome
-from tests.simulation.fleet import slots
+from tests.simulation.directory import counts_of
+from tests.simulation.fleet import JOURNALS, PUBLIC_PARTITIONS, slots
 from tests.simulation.loop import S
 
 if TYPE_CHECKING:
     from tests.simulation.node import Node
+    from tests.simulation.worker import Worker
     from tests.simulation.world import World
 
 Resources = Mapping[ResourceKey, tuple[int, Mapping[str, Any]]]
@@ -53,8 +55,6 @@ class Invariants:
     def __init__(self, world: World) -> None:
         self._world = world
         self.clocks_differ = False
-        # An agent that lost its memory does not know of VPCs that an earlier life had followed.
-        self._forgot: set[str] = set()
         self._planned: defaultdict[str, dict[ResourceKey, int]] = defaultdict(dict)
         self._this_life: defaultdict[str, set[tuple[ResourceKey, int]]] = defaultdict(set)
         self._ever: defaultdict[str, dict[ResourceKey, set[int]]] = defaultdict(dict)
@@ -68,16 +68,55 @@ class Invariants:
     def lost_memory(self, node: Node) -> None:
         """Note that a disk is not what it was: what was done may be done again."""
         self._planned[node.name].clear()
-        self._forgot.add(node.name)
 
     def applied(
         self, node: Node, plan: Plan, failures: Mapping[ResourceKey, str], before: Resources
     ) -> None:
         """Judge a plan that was just applied."""
         self._check_memory(node, plan)
+        self._check_snapshots(node, plan)
         self._check_revisions(node, plan, failures, before)
         self._check_removals(node, before)
         self._check_whole(node, plan)
+        self._check_order(node, plan, failures, before)
+
+    def _check_order(
+        self, node: Node, plan: Plan, failures: Mapping[ResourceKey, str], before: Resources
+    ) -> None:
+        """Nothing is applied before what it refers to, nor outlives it within a plan."""
+        there = {key for key in before if key.scope not in plan.complete}
+        gone: set[ResourceKey] = set()
+        for change in plan.changes:
+            if change.op is Op.DELETE:
+                gone.add(change.key)
+                continue
+            for ref in references(change.key, change.spec):
+                entry = node.disk.state.entries.get(ref)
+                has_failed = entry is not None and entry.status is Status.FAILED
+                if ref not in there and ref not in failures and not has_failed:
+                    raise Violation("in order", f"{node.host}: {change.key} before {ref}")
+                if ref in gone:
+                    raise Violation("in order", f"{node.host}: {change.key} behind {ref}'s delete")
+            there.add(change.key)
+
+    def _check_snapshots(self, node: Node, plan: Plan) -> None:
+        """Of a scope that is read as a whole nothing comes before the end, where it is outdated."""
+        for change in plan.changes:
+            stream = node.core._positions.get(change.key.scope)
+            snapshot = None if stream is None else stream.snapshot
+            if snapshot is None or snapshot.at_end or snapshot.high is None:
+                continue
+            assert stream is not None
+            assert stream.address is not None
+            if change.key in self._planned[node.name]:
+                continue
+            log = self._world.clusters[stream.address.cluster].at(stream.address)
+            wire_key = encode_key(change.key)
+            for one in log.read(stream.placement.start, snapshot.high):
+                is_its = one.key == wire_key and one.value is not None
+                if is_its and decode(one.value or b"").revision > change.revision:
+                    what = f"{node.host}: {change.key} {change.revision}"
+                    raise Violation("a snapshot is one", what)
 
     def _check_memory(self, node: Node, plan: Plan) -> None:
         for change in plan.changes:
@@ -176,10 +215,54 @@ class Invariants:
                 continue
             raise Violation("told is done", f"{node.host}: {key} {line.revision} was never applied")
 
+    def served(self, worker: Worker, plan: Plan) -> None:
+        """A public resource never stands with two workers that are members at once."""
+        others = [
+            one
+            for one in self._world.workers.values()
+            if one is not worker and one.is_alive and self._world.group.is_member(one)
+        ]
+        if not self._world.group.is_member(worker):
+            return
+        for change in plan.changes:
+            if change.op is Op.UPSERT and any(
+                change.key in one.applier.resources for one in others
+            ):
+                raise Violation("one worker serves it", f"{worker.name}: {change.key}")
+
     # At the end.
 
+    def check_workers(self) -> None:
+        """Each public resource stands with one worker as it was accepted last; deleted ones with none."""
+        world = self._world
+        for key, accepted in world.truth.accepted.items():
+            if key.scope.cls is not ScopeClass.PUBLIC:
+                continue
+            held = [
+                one.applier.resources[key][0]
+                for one in world.workers.values()
+                if key in one.applier.resources
+            ]
+            is_gone = world.truth.sent[key][world.truth.highest(key)].op is Op.DELETE
+            if world.truth.highest(key) > accepted:
+                continue
+            if held != ([] if is_gone else [accepted]):
+                raise Violation("one worker serves it", f"{key} {accepted}: {held}")
+        counts = Counter(
+            one.row for text, one in world.redis.memory.rows.items() if text.startswith("p")
+        )
+        spread = [counts[str(number)] for number in range(PUBLIC_PARTITIONS)]
+        if world.is_directory_calm and max(spread) - min(spread) > 1:
+            raise Violation("partitions are filled evenly", str(spread))
+        shares = [len(one) for one in world.group.shares.values()]
+        if shares and max(shares) - min(shares) > 1:
+            raise Violation("workers share evenly", str(world.group.shares))
+
     def check_node(self, node: Node) -> None:
-        """A node that has caught up has everything accepted that it should have."""
+        """A node that has caught up has everything accepted that it should have, and holds nothing."""
+        held = node.core.gauges().held
+        if held:
+            raise Violation("nothing is held for ever", f"{node.host}: {held} records")
         self._check_has(node, node.host, node.applier.resources)
 
     def _check_has(self, node: Node, who: str, resources: Resources) -> None:
@@ -201,7 +284,7 @@ class Invariants:
                 )
         for key, held in resources.items():
             if key.scope not in scopes:
-                if who in self._forgot or self._may_follow(node.host, key.scope.id):
+                if self._may_follow(node.host, key.scope.id):
                     continue
                 raise Violation("a node has what it should", f"{who}: {key} of a VPC it left")
             self._check_content(who, key, held)
@@ -252,9 +335,6 @@ class Invariants:
         self._check_has(fresh, f"fresh {fresh.host}", fresh.applier.resources)
         truth = self._world.truth
         mine, theirs = node.applier.resources, fresh.applier.resources
-        if node.name in self._forgot:
-            wanted = {key.scope for key in theirs} | {host_scope(node.host)}
-            mine = {key: one for key, one in mine.items() if key.scope in wanted}
         for key in mine.keys() | theirs.keys():
             if mine.get(key) == theirs.get(key) or truth.highest(key) > truth.accepted.get(key, 0):
                 continue
@@ -300,6 +380,8 @@ class Invariants:
         if part.expected is None:
             raise Violation("receipts are settled", f"{changeset} {scope}: nobody is expected")
         for host in part.expected:
+            if scope.cls is ScopeClass.PUBLIC and not self._world.workers:
+                continue
             if host in part.final or not self._still_follows(host, scope):
                 continue
             told = part.told.get(host, {})
@@ -310,7 +392,7 @@ class Invariants:
                     )
 
     def _still_follows(self, host: str, scope: Scope) -> bool:
-        if scope.cls is ScopeClass.HOST:
+        if scope.cls is not ScopeClass.VPC:
             return True
         return scope.id in vpcs_of(host, self._world.nodes[host].applier.resources)
 
@@ -346,10 +428,24 @@ class Invariants:
         for text, held in self._world.held().items():
             if (last[text].epoch, last[text].row) != (held.epoch, held.row):
                 raise Violation("the journal's last entry holds", f"{text}: {last[text]}, {held}")
-            memory = self._world.redis.memory
+        self._check_redis()
+
+    def _check_redis(self) -> None:
+        """A Redis that knows every journal to its end repeats them, and counts what its rows say."""
+        world, memory = self._world, self._world.redis.memory
+        if any(memory.positions.get(az, -1) < world.end_of(az) for az in JOURNALS):
+            return
+        for text, held in world.held().items():
             row = memory.rows.get(text)
-            if memory.position >= self._world.journal_end and row != held:
+            if row != held:
                 raise Violation("Redis repeats the journal", f"{text}: {row}, not {held}")
+        for text, epoch in memory.reserved:
+            if text in memory.rows and epoch <= memory.rows[text].epoch:
+                raise Violation("reservations end with their epoch", f"{text} {epoch}")
+        counts = Counter(counts_of(memory.rows))
+        counts.update(memory.reserved.values())
+        if +counts != +Counter(memory.counts):
+            raise Violation("slots are counted by the rows", f"{memory.counts}, not {counts}")
 
 
 def vpcs_of(host: str, resources: Resources) -> set[str]:

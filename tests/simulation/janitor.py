@@ -18,7 +18,7 @@ from southbound.janitor.standing import UNKNOWN, Standing, entered, standing_of
 from southbound.janitor.work import SlotWork
 from southbound.partitioning.placement import Address
 from southbound.rebalance.copying import Record
-from southbound.resources import Scope
+from southbound.resources import PUBLIC_SCOPE, Scope
 from southbound.settings import JanitorSettings
 from southbound.wire.control import (
     NULL_BELIEVED_US,
@@ -28,10 +28,18 @@ from southbound.wire.control import (
     decode_move,
     encode_control,
 )
-from southbound.wire.keys import scope_text, seal_key
-from tests.simulation.fleet import CLUSTERS, JOURNAL, TOPOLOGY, address, moves_of, slots
+from southbound.wire.keys import decode_key, scope_text, seal_key
+from tests.simulation.fleet import (
+    CLUSTERS,
+    JOURNALS,
+    TOPOLOGY,
+    address,
+    moves_of,
+    public_slots,
+    slots,
+)
 from tests.simulation.log import Stored
-from tests.simulation.loop import MINUTE, S, Steps, Task, Wait
+from tests.simulation.loop import DAY, MINUTE, S, Steps, Task, Wait
 from tests.simulation.network import Item
 
 if TYPE_CHECKING:
@@ -48,7 +56,9 @@ _ROUNDS = 5
 
 
 class Janitor:
-    """One janitor. `rules`: by which it judges. `is_content`: its last sweep left nothing to do."""
+    """One janitor. `rules`: by which it judges."""
+
+    PRUNE_US = max(int(_SETTINGS.moves_retention_s * S), NULL_BELIEVED_US)
 
     def __init__(self, world: World, name: str, rules: Rules = RULES) -> None:
         self.world = world
@@ -65,7 +75,7 @@ class Janitor:
     def start(self) -> None:
         """Begin to sweep, each time some minutes after something was written."""
         self._me = self.world.loop.spawn(f"{self.name} sweeps", self._live())
-        for where in slots():
+        for where in (*slots(), *public_slots()):
             partition = self.world.clusters[where.cluster].at(where)
             partition.watchers[self.name] = self._noticed
 
@@ -88,17 +98,24 @@ class Janitor:
             yield int(self.world.chance.uniform(0.5, 5) * MINUTE)
             try:
                 is_content = yield from self.sweep()
+                yield from self.prune()
             except EdgeError:
                 is_content = False
-            wait_us = max(self.due_us - self.world.loop.now_us, MINUTE) if self.due_us else None
+            wait_us = DAY
+            if self.due_us:
+                wait_us = min(DAY, max(self.due_us - self.world.loop.now_us, MINUTE))
+            slept_us = self.world.loop.now_us
             yield Wait(wait_us if is_content else 5 * MINUTE)
+            if self.world.loop.now_us - slept_us >= DAY:
+                # Each slot is looked at as a whole once a day, whatever it has gained.
+                self.swept.clear()
 
     def sweep(self) -> Steps[bool]:
         """Go through everything once; tell whether nothing is left to do. Raises `EdgeError`."""
         is_content = True
         for cluster in CLUSTERS:
             yield from self.take_over_moves(cluster)
-        for where in slots():
+        for where in (*slots(), *public_slots()):
             high = self.world.clusters[where.cluster].at(where).high
             if self.swept.get(where) == high and self.now_us < self._due.get(where, NEVER_US):
                 continue
@@ -153,7 +170,9 @@ class Janitor:
     def standing_of(self, scope: Scope, where: Address) -> Standing:
         """Return where a scope stands, by what was read of the journal."""
         held = self.held.get(scope_text(scope))
-        return UNKNOWN if held is None else standing_of(scope, held, where, TOPOLOGY)
+        if held is None and scope != PUBLIC_SCOPE:
+            return UNKNOWN
+        return standing_of(scope, held, where, TOPOLOGY)
 
     def permitted(self, repairs: list[Repair]) -> Steps[list[Repair]]:
         """Leave out what must not be cleaned yet."""
@@ -190,6 +209,11 @@ class Janitor:
         for repair in repairs:
             self.world.note(self.name, f"{repair.why} {repair.key!r} in {where.topic}")
             self.world.counts[f"janitor {repair.why.value}"] += 1
+        nulls = [one for one in repairs if one.why is Why.TOMBSTONE]
+        if nulls and self.world.may_recreate() and self.world.traps.overtakes_null():
+            # Somebody wants it back at the very moment.
+            self.world.recreate(decode_key(nulls[0].key))
+            yield 3 * S
         yield from self.world.network.produce(self.name, where, items)
 
     def _read(self, where: Address, start: int, end: int) -> Steps[list[Stored]]:
@@ -200,12 +224,16 @@ class Janitor:
     # The journal and `sb.moves`.
 
     def sync(self) -> Steps[None]:
-        """Take over the journal to its end. Raises `EdgeError`."""
-        end = yield from self.world.network.end(self.name, JOURNAL)
-        start = self._read_to.get(JOURNAL, 0)
+        """Take over the journals to their ends. Raises `EdgeError`."""
+        for where in JOURNALS.values():
+            yield from self._sync(where)
+
+    def _sync(self, where: Address) -> Steps[None]:
+        end = yield from self.world.network.end(self.name, where)
+        start = self._read_to.get(where, 0)
         if end <= start:
             return
-        records = yield from self._read(JOURNAL, start, end)
+        records = yield from self._read(where, start, end)
         entries = [
             (one.key.decode(), decode_journal(one.value))
             for one in records
@@ -214,10 +242,10 @@ class Janitor:
         verdict = judge(self.held, entries)
         if verdict.mend:
             yield from self.world.network.produce(
-                self.name, JOURNAL, self._journal_items(verdict.mend)
+                self.name, where, self._journal_items(verdict.mend)
             )
         self.held.update(verdict.held)
-        self._read_to[JOURNAL] = end
+        self._read_to[where] = end
 
     def _journal_items(self, mend: Mapping[str, Held]) -> list[Item]:
         return [
@@ -261,7 +289,7 @@ class Janitor:
     def prune(self) -> Steps[None]:
         """Let go of entries that are older than any placement that is still remembered."""
         yield from self.sync()
-        before_us = self.now_us - max(int(_SETTINGS.moves_retention_s * S), NULL_BELIEVED_US)
+        before_us = self.now_us - self.PRUNE_US
         for cluster in CLUSTERS:
             old = [
                 text

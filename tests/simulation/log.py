@@ -32,9 +32,10 @@ class Lost(Exception):
 
 
 class Partition:
-    """One partition. `high`: offsets below it are acknowledged."""
+    """One partition. `high`: offsets below it are acknowledged. `auditor` sees what a leader takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, auditor: Callable[[Stored], None] | None = None) -> None:
+        self.auditor = auditor
         self.records: list[Stored] = []
         self.end = 0
         self.high = 0
@@ -47,7 +48,10 @@ class Partition:
         if known is not None:
             return known
         offset = self.end
-        self.records.append(Stored(offset, key, value, at_us))
+        stored = Stored(offset, key, value, at_us)
+        if self.auditor is not None:
+            self.auditor(stored)
+        self.records.append(stored)
         self._numbers[number] = offset
         self.end += 1
         return offset
@@ -102,10 +106,14 @@ class Partition:
 
 
 class Cluster:
-    """One cluster. `kafka_id` is another one after its data folder was wiped."""
+    """One cluster. `kafka_id` is another one after its data folder was wiped.
 
-    def __init__(self, id: str) -> None:
+    `audit` is told of every record that a leader takes, and where.
+    """
+
+    def __init__(self, id: str, audit: Callable[[Address, Stored], None] | None = None) -> None:
         self.id = id
+        self.audit = audit
         self.life = 1
         self.partitions: dict[tuple[str, int], Partition] = {}
 
@@ -118,8 +126,13 @@ class Cluster:
         """Return a partition."""
         found = self.partitions.get((topic, partition))
         if found is None:
-            found = self.partitions[topic, partition] = Partition()
+            found = Partition(self._auditor(Address(self.id, topic, partition)))
+            self.partitions[topic, partition] = found
         return found
+
+    def _auditor(self, address: Address) -> Callable[[Stored], None] | None:
+        audit = self.audit
+        return None if audit is None else lambda stored: audit(address, stored)
 
     def at(self, address: Address) -> Partition:
         """Return the partition of an address."""

@@ -8,7 +8,7 @@ of it, and may die or be overtaken anywhere; the ledger may fall back to any rec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from southbound.directory.verdict import Held
 from southbound.errors import EdgeError, PlanError, SouthboundError
@@ -26,7 +26,7 @@ from southbound.partitioning.move import Kind, Part, Standing, Step
 from southbound.partitioning.placement import Placement, parse_placement, parse_vpc_placement
 from southbound.rebalance.copying import Record, copies
 from southbound.rebalance.sources import stale_keys
-from southbound.resources import PORT, Op, Scope, ScopeClass, vpc_of_port
+from southbound.resources import PORT, Op, Scope, ScopeClass, vpc_of_port, vpc_scope
 from southbound.wire.control import Marker, Seal, encode_control
 from southbound.wire.envelope import decode, decode_spec
 from southbound.wire.keys import (
@@ -39,10 +39,13 @@ from southbound.wire.keys import (
 )
 from tests.simulation.announcer import Announcer
 from tests.simulation.directory import Directory
-from tests.simulation.fleet import TOPOLOGY, address, cluster_of
+from tests.simulation.fleet import TOPOLOGY, address, cluster_of, replica_in
 from tests.simulation.loop import S, Steps
+from tests.simulation.ports import Ports
+from tests.simulation.rehomer import Rehomer
 from tests.simulation.seeder import Seeder
 from tests.simulation.stream import Stream
+from tests.simulation.traps import Died
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -59,11 +62,20 @@ class Wish:
         self.pool = pool
 
 
+class Homecoming(NamedTuple):
+    """A VPC that is to have its home in another cluster than before; it has no record."""
+
+    vpc: str
+    cluster: str
+    before: str
+
+
 class Ledger:
-    """The records of moves, each with all that it was before."""
+    """The records of moves, each with all that it was before; and the homes that are to be moved."""
 
     def __init__(self) -> None:
         self.records: dict[str, list[Move]] = {}
+        self.homes: dict[str, Homecoming] = {}
 
     def read(self, id: str) -> Move | None:
         """Return a move's record."""
@@ -88,7 +100,7 @@ class Ledger:
     @property
     def unfinished(self) -> list[str]:
         """The moves that are not at an end."""
-        return [id for id, kept in self.records.items() if not kept[-1].is_final]
+        return [*(id for id, kept in self.records.items() if not kept[-1].is_final), *self.homes]
 
 
 class Overtaken(Exception):
@@ -104,6 +116,8 @@ class Mover:
         self.directory = Directory(world, name)
         self.announcer = Announcer(world, name)
         self.seeder = Seeder(world, name, self.directory)
+        self.rehomer = Rehomer(world, name, self.directory, self.seeder, self.announcer)
+        self.ports = Ports(world, name)
         self.abandons: set[str] = set()
 
     def move(self, wish: Wish) -> Steps[None]:
@@ -117,8 +131,58 @@ class Mover:
             except Overtaken:
                 self.world.note(self.name, f"{wish.id} was overtaken")
                 return
+            except Died as died:
+                self.world.bury_mover(self.name, died.away_us)
+                return
             except SouthboundError as error:
                 self.world.note(self.name, f"{wish.id}: {error}")
+                yield int(self.world.chance.uniform(1, 5) * S)
+
+    def drop(self, id: str, vpc: str, cluster: str) -> Steps[None]:
+        """Drop a VPC's replica in a cluster, unless a host there has a port, or it is the home."""
+        scope = vpc_scope(vpc)
+        while True:
+            try:
+                held = yield from self.directory.look_up(scope)
+                book = yield from self.ports.look(cluster)
+            except EdgeError:
+                yield 5 * S
+                continue
+            break
+        row = None if held is None else parse_vpc_placement(held.row)
+        replica = None if row is None else replica_in(row, cluster)
+        if row is None or replica is None or replica == row.home or book.has(vpc):
+            return
+        part = Part(
+            cls="vpc",
+            id=vpc,
+            epoch=row.epoch,
+            old=replica,
+            fence=cluster_of(row.home),
+            replicas=row.replicas,
+        )
+        slots = (address(scope, replica), None)
+        if self.world.ledger.read(id) is None:
+            self.world.ledger.store(plan_move("plan", id, Kind.REMOVE, slots, [part]))
+        yield from self.move(Wish(id, scope, ""))
+
+    def rehome(self, id: str, wanted: Homecoming | None) -> Steps[None]:
+        """Give a VPC another home, however often it takes; None: one that is on its way."""
+        homes = self.world.ledger.homes
+        while True:
+            try:
+                if wanted is not None and id not in homes:
+                    held = yield from self.directory.look_up(vpc_scope(wanted.vpc))
+                    if held is None:
+                        return
+                    before = cluster_of(parse_vpc_placement(held.row).home)
+                    homes[id] = wanted._replace(before=before)
+                if id in homes:
+                    yield from self.rehomer.rehome(*homes[id])
+                    homes.pop(id, None)
+                return
+            except SouthboundError as error:
+                self.world.note(self.name, f"{id}: {error}")
                 yield int(self.world.chance.uniform(1, 5) * S)
 
     def _plan(self, wish: Wish) -> Steps[bool]:
@@ -149,6 +213,7 @@ class Mover:
             outcome = yield from self.perform(move, action)
             if outcome is None:
                 raise EdgeError("not now", retryable=True)
+            self.world.traps.behind(self.name, type(action).__name__)
             move = advance(move, outcome)
             if move.is_final or self.world.chance.random() < self.world.stores_often:
                 move = yield from self._store(move)
@@ -193,20 +258,17 @@ class Mover:
         assert isinstance(action, steps.Reserve)
         rows = {}
         for part in action.parts:
-            held = yield from self.directory.look_up(scope_of(part))
-            if held is not None and held.epoch > part.epoch:
-                rows[part.id] = held.row
-        if rows:
-            return steps.Decided(rows)
-        for part in action.parts:
             assert part.new is not None
-            slot = f"{part.new.pool}:{part.new.probe}"
             try:
-                yield from self.directory.reserve(scope_of(part), part.epoch + 1, slot)
+                held = yield from self.directory.reserve(scope_of(part), part.epoch + 1, part.new)
             except PlanError:
                 # Another plan goes first; this one gives up, and so the journal lets it stay.
                 self.abandons.add(move.id)
                 raise
+            if held is not None:
+                rows[part.id] = held.row
+        if rows:
+            return steps.Decided(rows)
         yield from self.clear_earlier_stays(action)
         s0 = yield from self.world.network.end(self.name, action.new)
         p1 = yield from self.world.network.end(self.name, action.old)
@@ -278,13 +340,20 @@ class Mover:
         """Make the VPCs of a moving host's ports present where it goes."""
         if span.cls != "host":
             return
+        vpcs = set()
         for key, version in old.history.highest(self.world.loop.now_us).items():
             if decode_key(key).kind != PORT:
                 continue
             envelope = decode(version.value)
             vpc = vpc_of_port(decode_spec(envelope.spec)) if envelope.op is Op.UPSERT else None
             if vpc is not None:
-                yield from self.seeder.ensure(vpc, cluster)
+                vpcs.add(vpc)
+        # Who drops a replica has told this cluster before it looked for ports.
+        told = yield from self.announcer.told(cluster, map(vpc_scope, sorted(vpcs)))
+        for scope, held in told.items():
+            self.directory.adopt(scope, held)
+        for vpc in sorted(vpcs):
+            yield from self.seeder.ensure(vpc, cluster)
 
     def decide(self, move: Move, action: object) -> Steps[steps.Outcome | None]:
         """Let the journal decide; a host "stays" only in a slot that has been filled."""
@@ -295,6 +364,8 @@ class Mover:
         held = yield from self.directory.decide(
             {scope_text(scope_of(one)): Held(one.epoch, one.row) for one in action.proposals}
         )
+        for one in action.proposals:
+            self.directory.adopt(scope_of(one), held[scope_text(scope_of(one))])
         return steps.Decided(
             {one.id: held[scope_text(scope_of(one))].row for one in action.proposals}
         )
@@ -361,8 +432,14 @@ class Mover:
         return steps.Sealed()
 
     def release(self, move: Move, action: object) -> Steps[steps.Outcome | None]:
-        """Nothing is left: the rows tell what counts."""
+        """Of a replica that went, look once more whether it is needed: then it is seeded anew."""
+        assert isinstance(action, steps.Release)
         yield 0
+        if move.kind is Kind.REMOVE:
+            for part in action.left:
+                book = yield from self.ports.look(action.old.cluster)
+                if book.has(part.id):
+                    yield from self.seeder.ensure(part.id, action.old.cluster)
         return steps.Released()
 
 

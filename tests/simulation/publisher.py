@@ -7,16 +7,26 @@ performs them over the simulated network, and can stop between any two steps.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from southbound.directory.verdict import Held
 from southbound.errors import EdgeError, OutcomeUnknown, SouthboundError
 from southbound.partitioning.placement import Address
 from southbound.producer.checks import parcels_of
-from southbound.producer.core import Parcel, Route, Standing, judge, route_of_row, unsent
+from southbound.producer.core import (
+    Parcel,
+    Route,
+    Standing,
+    judge,
+    route_of_row,
+    route_public,
+    unsent,
+)
 from southbound.producer.tracker_core import Applied, TrackedPart, TrackerCore, Watch
-from southbound.resources import Changeset, Resource, Scope, ScopeClass
+from southbound.resources import Changeset, Resource, Scope, ScopeClass, vpc_scope
 from southbound.wire.envelope import Envelope, encode
+from southbound.wire.keys import decode_key
 from southbound.wire.reports import decode_report, parse_interest_key
 from tests.simulation.directory import Directory
 from tests.simulation.fence import Fence
@@ -48,6 +58,8 @@ class Publisher:
         self.tracker = TrackerCore(1_000)
         self.watches: dict[str, Watch] = {}
         self.expected: dict[tuple[Watch, Scope], set[str]] = {}
+        self._numbers: Counter[Scope] = Counter()
+        self._turns: Counter[Scope] = Counter()
         self.skew_us = 0
         self.is_alive = True
         self._tasks: list[Task] = []
@@ -60,9 +72,12 @@ class Publisher:
         return self.world.loop.now_us + self.skew_us
 
     def start(self) -> None:
-        """Begin to listen to reports."""
+        """Begin to listen to reports, and to follow the map."""
         for cluster in CLUSTERS:
             self._ears[cluster] = self._spawn(f"hears {cluster}", self._listen(cluster))
+        follower = self._spawn("follows the map", self._follow())
+        wake = self.world.loop.wake
+        self.world.redis.followers[self.name] = lambda: wake(follower, 2 * MS)
 
     def die(self) -> None:
         """End with whatever it is doing."""
@@ -74,6 +89,16 @@ class Publisher:
         task = self.world.loop.spawn(f"{self.name} {what}", steps)
         self._tasks.append(task)
         return task
+
+    def _follow(self) -> Steps[None]:
+        """Whoever follows the map's changes connects anew at once, and rolls Redis forward."""
+        while True:
+            try:
+                yield from self.directory.settle()
+            except EdgeError:
+                yield 2 * S
+                continue
+            yield Wait()
 
     # Publishing.
 
@@ -103,8 +128,16 @@ class Publisher:
         )
         self.watches[changeset.id] = watch
         for parcel in parcels:
-            self._spawn(f"sends {changeset.id}", self._until_accepted(watch, parcel))
+            self._spawn(f"sends {changeset.id}", self._in_turn(watch, parcel))
         yield 0
+
+    def _in_turn(self, watch: Watch, parcel: Parcel) -> Steps[None]:
+        """Send a part; where no janitor puts anything right, once the part before it is accepted."""
+        number = self._numbers[parcel.scope] = self._numbers[parcel.scope] + 1
+        while not self.world.schedule.is_swept and self._turns[parcel.scope] != number - 1:
+            yield 50 * MS
+        yield from self._until_accepted(watch, parcel)
+        self._turns[parcel.scope] = number
 
     def _until_accepted(self, watch: Watch, parcel: Parcel) -> Steps[None]:
         """Whoever is told that an outcome is unknown publishes the same once more."""
@@ -135,10 +168,17 @@ class Publisher:
             parcel.route = yield from self._route(parcel)
             for _ in range(_RESENDS_MAX):
                 yield from self.send(parcel)
-                turned = yield from self.verdict(parcel)
-                if turned is None:
+                if parcel.scope.cls is ScopeClass.PUBLIC:
+                    # Public resources never move, so there is nothing to look at.
                     parcel.accept()
                     return
+                turned = yield from self.verdict(parcel)
+                if turned is None and self.has_vpcs(parcel):
+                    parcel.accept()
+                    return
+                if turned is None:
+                    yield from self._make_present(parcel)
+                    continue
                 self.world.note(self.name, f"{parcel.changeset} {parcel.scope} turned")
                 parcel.route = turned
                 if parcel.vpcs:
@@ -150,6 +190,8 @@ class Publisher:
 
     def _route(self, parcel: Parcel) -> Steps[Route]:
         scope = parcel.scope
+        if scope.cls is ScopeClass.PUBLIC:
+            return (yield from self._public_route(parcel))
         held = yield from self.directory.find(scope)
         if held is None and scope.cls is ScopeClass.VPC:
             held = yield from self.seeder.place(scope.id, None)
@@ -158,6 +200,15 @@ class Publisher:
         parcel.route = route_of_row(scope, held.row, TOPOLOGY)
         yield from self._make_present(parcel)
         return parcel.route
+
+    def _public_route(self, parcel: Parcel) -> Steps[Route]:
+        """Give each public resource its partition, if it has none."""
+        keys = [decode_key(record.key) for record in parcel.records]
+        found: dict[str, int] = {}
+        for key in keys:
+            found[key.id] = yield from self.directory.place_public(key.id)
+        partitions = [found[key.id] for key in keys]
+        return route_public([key.kind for key in keys], partitions, TOPOLOGY)
 
     def _make_present(self, parcel: Parcel) -> Steps[None]:
         assert parcel.route is not None
@@ -168,12 +219,18 @@ class Publisher:
         """Deliver to every address of the route that was not sent to yet. Raises `OutcomeUnknown`."""
         route = parcel.route
         assert route is not None
+        if parcel.scope.cls is ScopeClass.PUBLIC:
+            for where, item in zip(route.addresses, items_of(parcel, route), strict=True):
+                yield from self.world.network.produce(self.name, where, [item])
+                yield self.world.doze_us()
+            return
         addresses = self.unsent(parcel, route)
         parcel.sent = (*parcel.sent, route)
         self.world.chance.shuffle(addresses)
+        yield self.world.doze_us()
         for address in addresses:
             yield from self.world.network.produce(self.name, address, items_of(parcel, route))
-            yield self.world.pause_us()
+            yield self.world.doze_us()
 
     def unsent(self, parcel: Parcel, route: Route) -> list[Address]:
         """Return the addresses that the part has to be sent to."""
@@ -190,6 +247,23 @@ class Publisher:
         if turned is not None and entry is not None:
             self.directory.adopt(parcel.scope, Held(entry.epoch, entry.row))
         return turned
+
+    def has_vpcs(self, parcel: Parcel) -> bool:
+        """Tell whether the VPCs of a part's ports are still where it was delivered.
+
+        Who drops a replica tells this cluster's `sb.moves` first, and looks for ports after that.
+        """
+        assert parcel.route is not None
+        assert parcel.route.fence is not None
+        tail = self.fences[parcel.route.fence].tail
+        told = False
+        for vpc in parcel.vpcs:
+            entry = tail.entry(vpc_scope(vpc))
+            if entry is not None:
+                self.directory.adopt(vpc_scope(vpc), Held(entry.epoch, entry.row))
+                told = True
+        keeper = parcel.route.keeper
+        return not told or all(self.seeder.is_present(vpc, keeper) for vpc in parcel.vpcs)
 
     # Following what becomes of it.
 

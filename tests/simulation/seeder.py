@@ -66,6 +66,16 @@ class Seeder:
                 return done
         raise EdgeError(f"the replicas of {vpc} change too often", retryable=True)
 
+    def is_present(self, vpc: str, cluster: str) -> bool:
+        """Tell whether the row that is known has a replica in the cluster that was seen complete."""
+        held = self._directory.known(vpc_scope(vpc))
+        row = None if held is None else parse_vpc_placement(held.row)
+        replica = None if row is None else replica_in(row, cluster)
+        if row is None or replica is None:
+            return False
+        is_original = replica == row.home and replica.epoch == 1
+        return is_original or (vpc, cluster, replica.epoch) in self._sealed
+
     def _attempt(self, scope: Scope, row: VpcPlacement, cluster: str) -> Steps[VpcPlacement | None]:
         """Bring the replica to its seal; None: another row holds."""
         replica = replica_in(row, cluster)
@@ -96,7 +106,7 @@ class Seeder:
         text = scope_text(scope)
         # A reservation of somebody else's runs out; the journal decides between the two.
         with contextlib.suppress(PlanError):
-            yield from self._directory.reserve(scope, epoch, f"{pool}:0")
+            yield from self._directory.reserve(scope, epoch, Placement(pool, 0))
         slot = Placement(pool, 0, epoch)
         start = yield from self._world.network.end(self._who, address(scope, slot))
         replica = Placement(pool, 0, epoch, start)
@@ -159,4 +169,4 @@ class Seeder:
 
 def pool_in(cluster: str) -> str:
     """Return the pool of VPCs of a cluster."""
-    return VPC_POOLS[CLUSTERS.index(cluster)]
+    return next(id for id, at in VPC_POOLS.items() if at == cluster)

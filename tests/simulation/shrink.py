@@ -68,8 +68,13 @@ def _cuts(schedule: Schedule) -> Iterator[Schedule]:
             yield _with(schedule, "operations", tuple(changed))
     if schedule.ages:
         yield _with(schedule, "ages", False)
-    if schedule.pauses:
-        yield _with(schedule, "pauses", 0.0)
+    for rest in _less(schedule.workers, 1):
+        yield _with(schedule, "workers", rest)
+    if not schedule.is_swept:
+        yield _with(schedule, "is_swept", True)
+    for name in ("pauses", "dozes"):
+        if getattr(schedule, name):
+            yield _with(schedule, name, 0.0)
 
 
 def _less(kept: tuple[_T, ...], size: int) -> Iterator[tuple[_T, ...]]:

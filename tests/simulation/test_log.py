@@ -6,7 +6,7 @@ import pytest
 
 from southbound.directory.verdict import Held
 from southbound.nca.state import Transaction
-from tests.simulation.directory import Memory, Redis
+from tests.simulation.directory import Change, Memory, Redis
 from tests.simulation.disk import Disk
 from tests.simulation.log import Cluster, Lost, Partition
 
@@ -80,8 +80,10 @@ def test_power_loss_takes_the_latest_transactions() -> None:
 def test_redis_falls_back_as_a_whole() -> None:
     """Rows and position are of one moment; a part of the journal is taken over once."""
     redis = Redis()
-    assert redis.roll(0, 1, {"h": Held(1, "a")})
-    assert redis.roll(1, 2, {"h": Held(2, "b")})
-    assert not redis.roll(1, 2, {"h": Held(2, "b")})
+    first, second, slot = Held(1, "a"), Held(2, "b"), ("pool", 0)
+    assert redis.roll("az", 0, 1, [Change("h", None, first, ((slot, 1),))]) == []
+    assert redis.roll("az", 2, 3, []) is None
+    assert redis.roll("az", 1, 2, [Change("h", None, second, ())]) == ["h"]
+    assert redis.roll("az", 1, 2, [Change("h", first, second, ((slot, -1),))]) == []
     redis.fail_over(1)
-    assert redis.memory == Memory({"h": Held(1, "a")}, 1)
+    assert redis.memory == Memory({"h": first}, {"az": 1}, {}, {slot: 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +12,15 @@ import msgspec
 import pytest
 
 from tests.simulation.bugs import BUGS
-from tests.simulation.command import SEEDS
+from tests.simulation.command import SEEDS, _sweep
+from tests.simulation.flavours import flavour_of
 from tests.simulation.record import Record
 from tests.simulation.run import run
-from tests.simulation.shrink import Shrinker
+from tests.simulation.shrink import Shrinker, _cuts
 from tests.simulation.workload import draw
 
 _ROOT = Path(__file__).parents[2]
-_ONCE_BROKEN = (934, 959, 1061)
-"""Beyond the seeds that every run goes through: a clock years ahead, and a stay that hid a move."""
+_README = Path(__file__).with_name("README.md")
 
 
 def _simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -52,13 +53,6 @@ def test_every_promise_is_kept(tmp_path: Path) -> None:
     record = msgspec.json.decode(file.read_bytes(), type=Record)
     assert (record.schedules, record.anomalies) == (SEEDS, [])
     assert sum(record.faults.values()) > SEEDS
-
-
-@pytest.mark.parametrize("seed", _ONCE_BROKEN)
-def test_schedules_that_once_broke_a_promise_keep_it(seed: int) -> None:
-    """What the simulation has found in the product stays found."""
-    ended = _simulate("--seed", str(seed))
-    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.mark.timeout(600)
@@ -94,3 +88,41 @@ def test_a_failing_schedule_is_cut_down() -> None:
         assert run(smaller).promise == found
     assert len(smaller.operations) < len(schedule.operations)
     assert len(smaller.faults) + len(smaller.moves) <= len(schedule.faults) + len(schedule.moves)
+
+
+def test_every_planted_bug_stands_in_the_list_of_rules() -> None:
+    """With its seed, so that it can be seen again."""
+    text = _README.read_text()
+    missing = [
+        name
+        for name, one in BUGS.items()
+        if f"| {name} (`{one.flavour}`, {one.known}) |" not in text
+    ]
+    assert missing == []
+
+
+def test_the_tests_that_the_list_of_rules_names_are_there() -> None:
+    """What is not simulated is answered for by a test that exists."""
+    named = re.findall(r"(tests/[a-z_/]+\.py)(?:::(test_[a-z_0-9]+))?", _README.read_text())
+    assert len(named) > 20
+    for path, function in named:
+        text = (_ROOT / path).read_text()
+        assert not function or f"def {function}(" in text, f"{path}::{function}"
+
+
+def test_a_failure_prints_its_seed_and_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever reads the log of a failed run can show it again at once."""
+    with BUGS["a lower revision is applied"].planted():
+        _sweep(BUGS["a lower revision is applied"].known, 1, record := Record())
+    seed = record.anomalies[0].seed
+    assert f"python -m tests.simulation --seed {seed} --trace" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flavour", ["public", "replicas", "unswept"])
+def test_what_only_some_flavours_have_is_cut_down_too(flavour: str) -> None:
+    """Workers, replicas that go, homes that change, janitors that are away: a cut is a schedule that runs."""
+    schedule = next(one for one in map(draw, range(100)) if flavour_of(one.seed) == flavour)
+    cuts = list(_cuts(schedule))
+    assert len(cuts) > len(schedule.operations)
+    for one in (cuts[0], cuts[-1]):
+        assert not run(one).promise

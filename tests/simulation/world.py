@@ -11,28 +11,42 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from southbound.directory.verdict import Held, better, judge
+from southbound.nca.appliers.memory import MemoryApplier
 from southbound.nca.core import AgentCore
 from southbound.partitioning.placement import Placement
-from southbound.resources import Changeset, Op, Resource, host_scope
+from southbound.resources import Changeset, Op, Resource, ResourceKey, host_scope
 from southbound.wire.control import JournalEntry, decode_journal, encode_control
 from southbound.wire.keys import parse_scope_text, scope_text
-from tests.simulation.directory import Memory, Redis
-from tests.simulation.faults import DISASTERS, FAULTS, Fault
-from tests.simulation.fleet import CLUSTERS, JOURNAL, cluster_of, placements
+from tests.simulation.audit import Audit
+from tests.simulation.directory import Memory, Redis, counts_of
+from tests.simulation.faults import ALL_FAULTS, Fault
+from tests.simulation.fleet import CLUSTERS, JOURNALS, az_of, cluster_of, placements
+from tests.simulation.group import Group
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.janitor import Janitor
 from tests.simulation.log import Cluster
 from tests.simulation.loop import DAY, HOUR, MINUTE, MS, START_US, Loop, Overrun, S, Steps
-from tests.simulation.mover import Ledger, Mover, Wish
+from tests.simulation.mover import Homecoming, Ledger, Mover, Wish
 from tests.simulation.network import Network
 from tests.simulation.node import SETTINGS, Node
 from tests.simulation.publisher import Publisher
+from tests.simulation.traps import Traps
 from tests.simulation.truth import Truth
-from tests.simulation.workload import PUBLISHERS, Publish, Relocate, Schedule, happenings, scope_of
+from tests.simulation.worker import Worker
+from tests.simulation.workload import (
+    PUBLISHERS,
+    Drop,
+    Publish,
+    Rehome,
+    Relocate,
+    Schedule,
+    happenings,
+    scope_of,
+)
 
 STEPS_MAX = 60_000
 _PATIENCE_US = 2 * HOUR
-_LAG_US = HOUR
+LAG_US = HOUR
 _RETENTION_US = 7 * DAY
 
 
@@ -46,18 +60,24 @@ class World:
         self.loop = Loop(random.Random(f"loop {seed}"), STEPS_MAX)
         self.trace: list[str] | None = [] if traced else None
         self.counts: Counter[str] = Counter()
-        self.clusters = {id: Cluster(id) for id in CLUSTERS}
+        self.audit = Audit(self)
+        self.clusters = {id: Cluster(id, self.audit.taken) for id in CLUSTERS}
         self.network = Network(self.loop, random.Random(f"net {seed}"), self.clusters)
         self.redis = Redis()
         self.truth = Truth()
         self.invariants = Invariants(self)
         self.ledger = Ledger()
+        self.lag_us = LAG_US
         self.stores_often = self.chance.choice((1.0, 0.5))
         self.nodes = {host: self.make_node(host) for host in schedule.hosts}
         self.publishers = {name: self.make_publisher(name) for name in PUBLISHERS}
         self.movers = {name: self.make_mover(name) for name in ("mover1", "mover2")}
         self.janitor = self.make_janitor("janitor")
+        self.traps = Traps()
+        self.group = Group(self)
+        self.workers: dict[str, Worker] = {}
         self._numbers = 0
+        self._has_happened = False
 
     # What planted bugs replace.
 
@@ -95,23 +115,29 @@ class World:
             return 0
         return int(self.chance.choice((0.05, 1, 20, 45)) * S)
 
+    def doze_us(self) -> int:
+        """Return how long a publisher does nothing around a delivery: mostly not at all."""
+        if self.chance.random() >= self.schedule.dozes:
+            return 0
+        return int(self.chance.choice((0.3, 1, 3, 8, 20)) * S)
+
     def held(self) -> dict[str, Held]:
         """Return what the journal decides of each key."""
         return judge({}, self.journal_entries()).held
 
     def journal_entries(self) -> list[tuple[str, JournalEntry]]:
-        """Return the journal as it stands."""
-        partition = self.clusters[JOURNAL.cluster].at(JOURNAL)
+        """Return the journals as they stand."""
         return [
             (one.key.decode(), decode_journal(one.value))
-            for one in partition.read(0, partition.high)
+            for where in JOURNALS.values()
+            for one in self.clusters[where.cluster].at(where).read(0, 1 << 62)
             if one.value is not None
         ]
 
-    @property
-    def journal_end(self) -> int:
-        """Where the journal ends."""
-        return self.clusters[JOURNAL.cluster].at(JOURNAL).high
+    def end_of(self, az: str) -> int:
+        """Where an AZ's journal ends."""
+        where = JOURNALS[az]
+        return self.clusters[where.cluster].at(where).high
 
     # What faults do.
 
@@ -129,31 +155,84 @@ class World:
 
     def replace_mover(self, name: str) -> None:
         """Let an executor die; another takes up its moves a little later."""
-        self.loop.kill_all(f"{name} ")
-        self.movers[name] = self.make_mover(name)
-        self.resume("mover1" if name == "mover2" else "mover2", after_us=2 * S)
+        self.bury_mover(name, 2 * S)
+
+    def bury_mover(self, name: str, away_us: int) -> None:
+        """End an executor's process; after a time the other one takes up what it did."""
+
+        def steps() -> Steps[None]:
+            yield 0
+            self.note(name, "dies")
+            self.loop.kill_all(f"{name} ")
+            self.movers[name] = self.make_mover(name)
+            yield away_us
+            self.resume("mover1" if name == "mover2" else "mover2")
+
+        self.loop.spawn(f"burial of {name}", steps())
 
     def resume(self, name: str, *, abandons: bool = False, after_us: int = 0) -> None:
         """Let an executor take up everything that is not finished."""
         mover = self.movers[name]
         for id in self.ledger.unfinished:
+            if id in self.ledger.homes:
+                self.loop.spawn(f"{name} rehomes {id}", mover.rehome(id, None), after_us)
+                continue
             if abandons:
                 mover.abandons.add(id)
             first = self.ledger.records[id][0]
             part = first.parts[0]
-            assert part.new is not None
             scope = parse_scope_text(f"{'h' if part.cls == 'host' else 'v'}\x1f{part.id}")
-            wish = Wish(id, scope, part.new.pool)
+            wish = Wish(id, scope, "")
             self.loop.spawn(f"{name} resumes {id}", mover.move(wish), after_us)
+
+    def kill_worker(self, name: str, away_us: int) -> None:
+        """Let a worker die; another begins on its node after a time."""
+        worker = self.workers.get(name)
+        if worker is None or not worker.is_alive:
+            return
+        self.note(name, "dies")
+        worker.die()
+
+        def steps() -> Steps[None]:
+            yield away_us
+            self.workers[name] = Worker(self, name, worker.applier)
+
+        self.loop.spawn(f"{name}'s next life", steps())
+
+    @property
+    def is_directory_calm(self) -> bool:
+        """Whether nothing has happened by which a reservation may have been lost, or left behind."""
+        return not any(
+            one.kind.startswith("Redis") or one.kind in {"publisher killed", "link cut"}
+            for one in self.schedule.faults
+        )
 
     def replace_janitor(self) -> None:
         """Let the janitor die, and another begin."""
+        if not self.schedule.is_swept:
+            return
         self.janitor.die()
         self.janitor = self.make_janitor("janitor")
         self.janitor.start()
 
+    def may_recreate(self) -> bool:
+        """Tell whether the control plane has nothing more to do that revisions were drawn for."""
+        return self._has_happened
+
+    def recreate(self, key: ResourceKey) -> None:
+        """Publish a resource that was deleted once more, as it was last."""
+        sent = self.truth.sent[key]
+        specs = [one.spec for _, one in sorted(sent.items()) if one.op is Op.UPSERT]
+        if specs:
+            self._numbers += 1
+            again = Resource(key.scope, key.kind, key.id, max(sent) + 1, specs[-1])
+            self.note("world", f"{key} comes back")
+            self.publishers[PUBLISHERS[1]].publish(Changeset(f"back-{self._numbers}", (again,)))
+
     def sweep_once(self) -> None:
         """Let another janitor go through everything."""
+        if not self.schedule.is_swept:
+            return
         other = self.make_janitor("janitor2")
 
         def steps() -> Steps[None]:
@@ -177,8 +256,9 @@ class World:
         for cluster in self.clusters.values():
             for (topic, _), partition in cluster.partitions.items():
                 if topic != "sb.status":
-                    gone = partition.compact(self.loop.now_us, _LAG_US, _RETENTION_US)
+                    gone = partition.compact(self.loop.now_us, self.lag_us, _RETENTION_US)
                     self.counts["records compacted"] += gone
+        self.audit.look()
 
     def wipe(self, cluster: str) -> None:
         """Lose a cluster's data topics of hosts; then publish everything again."""
@@ -238,19 +318,28 @@ class World:
             rows[text] = held
             entry = JournalEntry(1, held.row, "begin", self.loop.now_us)
             number = ("begin", len(rows))
-            partition = self.clusters[JOURNAL.cluster].at(JOURNAL)
+            where = JOURNALS[az_of(text, held.row)]
+            partition = self.clusters[where.cluster].at(where)
             partition.append(text.encode(), encode_control(entry), self.loop.now_us, number)
             partition.commit(number)
-        self.redis.memory = Memory(rows, len(rows))
+        positions = {az: self.end_of(az) for az in JOURNALS}
+        self.redis.memory = Memory(rows, positions, {}, counts_of(rows))
+        self.audit.start()
         for publisher in self.publishers.values():
             publisher.start()
         for node in self.nodes.values():
             node.start()
-        self.janitor.start()
+        if self.schedule.is_swept:
+            self.janitor.start()
+        for name in self.schedule.workers:
+            applier = MemoryApplier()
+            applier.open()
+            self.workers[name] = Worker(self, name, applier)
 
     def _happen(self) -> None:
         for one in happenings(self.schedule):
             self.loop.run(START_US + one.at_us)
+            self.audit.look()
             match one:
                 case Publish():
                     self.note(one.publisher, f"publishes {one.id}: {_shown(one)}")
@@ -261,10 +350,21 @@ class World:
                     self.loop.spawn(
                         f"{one.mover} moves {one.id}", self.movers[one.mover].move(wish)
                     )
+                case Drop():
+                    self.note(one.mover, f"is to drop {one.vpc} in {one.cluster} ({one.id})")
+                    mover = self.movers[one.mover]
+                    dropping = mover.drop(one.id, one.vpc, one.cluster)
+                    self.loop.spawn(f"{one.mover} drops {one.id}", dropping)
+                case Rehome():
+                    self.note(one.mover, f"is to rehome {one.vpc} in {one.cluster} ({one.id})")
+                    mover = self.movers[one.mover]
+                    coming = mover.rehome(one.id, Homecoming(one.vpc, one.cluster, ""))
+                    self.loop.spawn(f"{one.mover} rehomes {one.id}", coming)
                 case Fault():
                     self.note("fault", f"{one.kind} {one.who} {one.draw:.2f}")
-                    (FAULTS.get(one.kind) or DISASTERS[one.kind]).strike(self, one)
+                    ALL_FAULTS[one.kind].strike(self, one)
         self.loop.run(self.loop.now_us + 40 * S)
+        self._has_happened = True
 
     def _heal(self) -> None:
         """Let everything that is broken work again; what died stays dead."""
@@ -273,7 +373,7 @@ class World:
         self.network.cut.clear()
         self.network.slowness, self.network.duplicates = 1.0, 0.0
         self.redis.isolated.clear()
-        self.redis.generation += 1
+        self.redis.break_connections()
         self.loop.thaw()
         for node in self.nodes.values():
             node.skew_us = node.refuses_until_us = node.slow_us = 0
@@ -301,14 +401,19 @@ class World:
             for changeset, watch in publisher.watches.items():
                 if any((scope, changeset) not in accepted for scope in watch.parts):
                     return False
+        if any(one.is_behind() or not one.is_alive for one in self.workers.values()):
+            return False
         return all(node.is_up and node.core.is_caught_up() for node in self.nodes.values())
 
     def check(self) -> None:
         """Check what must hold when all is done."""
+        self.audit.look()
         self.invariants.check_moves()
         for node in self.nodes.values():
             self._check_is_up(node)
             self.invariants.check_node(node)
+        if self.schedule.workers:
+            self.invariants.check_workers()
         self.invariants.check_receipts()
         self._check_fresh()
 
@@ -366,20 +471,24 @@ class World:
         self.invariants.check_same(node, fresh)
 
     def _age(self) -> None:
-        """Let days pass: clean up, compact, forget deletes; then look again."""
-        away = self._send_away()
-        self.note("world", "days pass")
-        for days in (0.2, 4, 4.5, 8):
-            self.loop.run(self.loop.now_us + int(days * DAY))
-            self.compact()
-        self.start_node(away)
-        self.loop.run(self.loop.now_us + 5 * MINUTE)
-        for node in self.nodes.values():
-            self._check_is_up(node)
-            self.invariants.check_node(node)
+        """Let days pass: clean up, compact, forget deletes; then look again.
+
+        One agent is away for less than half of the retention of deletes, another for longer.
+        """
+        for number, parts in enumerate(((0.2, 1, 1.5), (0.2, 4, 4.5, 8))):
+            away = self._send_away(f"while-away-{number}")
+            self.note("world", "days pass")
+            for days in parts:
+                self.loop.run(self.loop.now_us + int(days * DAY))
+                self.compact()
+            self.start_node(away)
+            self.loop.run(self.loop.now_us + 5 * MINUTE)
+            for node in self.nodes.values():
+                self._check_is_up(node)
+                self.invariants.check_node(node)
         self._check_fresh()
 
-    def _send_away(self) -> Node:
+    def _send_away(self, name: str) -> Node:
         """Stop one agent, and delete something of its host meanwhile."""
         away = self.nodes[self.chance.choice(sorted(self.nodes))]
         away.die()
@@ -387,7 +496,7 @@ class World:
             newest = self.truth.highest(key)
             if key.scope == host_scope(away.host) and sent[newest].op is Op.UPSERT:
                 gone = Resource(key.scope, key.kind, key.id, newest + 1, {}, Op.DELETE)
-                self.publishers[PUBLISHERS[1]].publish(Changeset("while-away", (gone,)))
+                self.publishers[PUBLISHERS[1]].publish(Changeset(name, (gone,)))
                 break
         return away
 
