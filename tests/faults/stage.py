@@ -199,7 +199,8 @@ class Stage:
         words = ("tracker", "run", "--listen", f"127.0.0.1:{port}", "--state-dir", str(folder))
         command = (
             sys.executable, "-m", "southbound.cli", "--redis", self.redis_url, *words,
-            "--log-level", "error",
+            # So small that it is full within minutes: what grows after that is no cache.
+            "--log-level", "error", "--cache-mib", "8",
         )  # fmt: skip
 
         def start(armed: str) -> Child:
