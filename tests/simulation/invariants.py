@@ -153,6 +153,10 @@ class Invariants:
             if key in node.applier.resources or key.scope in truth.disasters:
                 continue
             sent = truth.sent[key]
+            if revision > truth.accepted.get(key, 0):
+                # One replica alone told of it, and nobody had accepted it: what is read in another
+                # cluster does not hold it yet, and perhaps what came before it.
+                self._planned[node.name].pop(key, None)
             is_deleted = any(one.op is Op.DELETE and at > revision for at, one in sent.items())
             if is_deleted or revision > truth.accepted.get(key, 0) or not self._wants(node, key):
                 continue
