@@ -22,7 +22,7 @@ from tests.simulation.run import Run, run
 from tests.simulation.shrink import Shrinker
 from tests.simulation.workload import Schedule, draw
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1950"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1900"))
 """How many schedules the tests go through; the hunt for planted bugs adds some two hundred."""
 BUG_SEEDS = 150
 """Within how many schedules a planted bug must be found."""
