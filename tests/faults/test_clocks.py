@@ -8,15 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from southbound.edge.log_time import LogTime
-from southbound.edge.tail import EndAsker, RangeReader
-from southbound.edge.topics import TopicSettings
 from southbound.local.fleet import LocalFleet
-from southbound.partitioning.placement import Address, address_of
+from southbound.partitioning.placement import address_of
 from southbound.partitioning.plan import Goal
 from southbound.producer import publisher as publisher_module
 from southbound.rebalance import copying
 from southbound.resources import host_scope
 from southbound.wire.keys import scope_prefix
+from tests.faults.compaction import QUICK, keys_in
 from tests.faults.record import Cell
 from tests.faults.stage import Stage, stage_on
 from tests.faults.test_nodes import Skewed
@@ -25,37 +24,14 @@ from tests.live.directory_kit import eventually
 from tests.live.shards_kit import small_topology
 
 _YEARS_S = 10 * 365.25 * 86_400.0
-_QUICK = TopicSettings(
-    compaction_lag_ms=0,
-    overrides={
-        "min.cleanable.dirty.ratio": "0.01",
-        "segment.ms": "500",
-        "max.compaction.lag.ms": "500",
-    },
-)
 
 
 @pytest.fixture(scope="module")
 def stage(module_fleet_factory: FleetFactory) -> Iterator[Stage]:
     """Two clusters that compact at once."""
     fleet: LocalFleet = module_fleet_factory(2, 1)
-    with stage_on(fleet, small_topology(fleet, _QUICK)) as made:
+    with stage_on(fleet, small_topology(fleet, QUICK)) as made:
         yield made
-
-
-def _keys(stage: Stage, at: Address, prefix: bytes) -> list[bytes]:
-    """Return the keys of a scope's records as they stand in a slot."""
-    cluster = stage.shards.topology.cluster(at.cluster)
-    asker = EndAsker(cluster, at.topic, "keys", partition=at.partition)
-    reader = RangeReader(cluster, at.topic, "keys", partition=at.partition)
-    try:
-        found = reader.read(0, asker.end(10), 10)
-        return [
-            key for one in found if isinstance(key := one.key(), bytes) and key.startswith(prefix)
-        ]
-    finally:
-        asker.close()
-        reader.close()
 
 
 @pytest.mark.parametrize("whose", ["publisher's", "executor's"])
@@ -91,7 +67,9 @@ def test_what_compaction_has_left_of_a_changeset_is_moved(
 
     def is_thin() -> bool:
         publish(f"roll-{next(rolls)}", "roll")
-        return sum(key.endswith(b"\x1fone") for key in _keys(stage, here, scope_prefix(scope))) == 1
+        return (
+            sum(key.endswith(b"\x1fone") for key in keys_in(stage, here, scope_prefix(scope))) == 1
+        )
 
     eventually(is_thin, within_s=60)
     time.sleep(1)
