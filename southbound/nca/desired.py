@@ -104,6 +104,13 @@ class Desired:
         """How many resources the applier has refused."""
         return len(self._retries)
 
+    def refused_to_go(self, kind: str) -> bool:
+        """Tell whether the applier has refused to take a resource of that kind away."""
+        return any(
+            key.kind == kind and (entry := self.get(key)) is not None and entry.op is Op.DELETE
+            for key in self._retries
+        )
+
     def parked_in(self, scope: Scope) -> int:
         """Return how many resources of a scope wait for a reference."""
         return self._parking.count_in(scope)

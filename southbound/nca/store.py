@@ -9,9 +9,10 @@ What is loaded is what was committed, whatever the disk did to it meanwhile: SQL
 pages, and each row carries a sum of its own, since one bit of a revision or a position would pass for
 another one, and changes would be dropped or passed by for ever.
 
-A loss of power may take the latest transactions, whose records are then read again. One that forgets a
-resource is written through: the node gives the resource up after it, and who fell back behind it would
-take that for applied still (docs/decisions/0071).
+A loss of power may take the latest transactions, whose records are then read again. Two sorts are written
+through (docs/decisions/0071): one that forgets a resource, which the node gives up after it, and who fell
+back would take for applied still; and the first of a scope, of which who fell back would not know that
+the node has anything.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ class Store:
         self._quarantine_max = quarantine_max
         self._connection: sqlite3.Connection | None = None
         self._progress_us = 0
+        self._scopes: set[Scope] = set()
 
     def open(self) -> State:
         """Open the file, or make it, and load everything.
@@ -231,12 +233,14 @@ class Store:
             self._check_host(facts.get("host"))
             topology = facts.get("topology")
             self._progress_us = int(facts.get("progress_us", 0))
+            streams = dict(_streams(connection))
+            self._scopes = set(streams)
             return State(
                 topology=None if topology is None else _topologies.decode(topology),
                 progress_us=self._progress_us,
                 kafka_ids=dict(_checked(connection, "SELECT id, kafka_id, sum FROM clusters")),
                 entries=dict(_entries(connection)),
-                streams=dict(_streams(connection)),
+                streams=streams,
                 owed=dict(_owed(connection)),
                 alone=bool(facts.get("alone", 0)),
             )
@@ -258,13 +262,16 @@ class Store:
     def _durability(
         self, connection: sqlite3.Connection, transaction: Transaction
     ) -> Iterator[None]:
-        """Let SQLite wait for the disk, at its COMMIT, where the transaction forgets a resource."""
-        if None not in transaction.entries.values() or self._synchronous in _WAITS:
+        """Let SQLite wait for the disk, at its COMMIT, where nobody may fall back behind that."""
+        followed = {scope for scope, state in transaction.streams.items() if state is not None}
+        new = followed - self._scopes
+        if (None not in transaction.entries.values() and not new) or self._synchronous in _WAITS:
             yield
             return
         connection.execute("PRAGMA synchronous = FULL")
         try:
             yield
+            self._scopes |= new
         finally:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
 

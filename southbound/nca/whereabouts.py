@@ -22,7 +22,7 @@ from southbound.nca.snapshot import Reason
 from southbound.nca.state import OwedPresence
 from southbound.partitioning.placement import Placement, VpcPlacement
 from southbound.partitioning.topology import Topology
-from southbound.resources import Scope, host_scope, vpc_scope
+from southbound.resources import PORT, Scope, host_scope, vpc_scope
 from southbound.settings import AgentSettings
 
 
@@ -107,8 +107,13 @@ class Whereabouts:
 
     def tick(self, now: Now) -> None:
         """Leave the VPCs whose grace period is over; bridge a gap whose marker has not come."""
+        # What refers to a VPC goes before it.
+        has_to_wait = self._desired.refused_to_go(PORT)
         for vpc in self.interest.expired(now.s):
-            self._leave(vpc)
+            if has_to_wait:
+                self.interest.keep(vpc, now.s)
+            else:
+                self._leave(vpc)
         if self._ahead is not None and now.s >= self._ahead[1]:
             placement, _ = self._ahead
             self._ahead = None

@@ -531,6 +531,28 @@ def test_a_vpc_is_followed_while_it_has_ports(world: World) -> None:
     assert (world.counters.vpcs_joined, world.counters.vpcs_left) == (1, 1)
 
 
+def test_a_vpc_stays_while_a_port_cannot_be_taken_away(world: World) -> None:
+    """The applier refuses to delete the port: what it refers to may not go before it."""
+    vpc, here = of_vpc("v", "vpc", "v", 1), port(HOST, "p", 1, "v")
+    world.publish(vpc)
+    world.publish(here)
+    started(world)
+    world.node._refuse = lambda change: (
+        "in use" if change.op is Op.DELETE and change.key == here.key else None
+    )
+    world.publish(gone(here, 2))
+    world.run()
+    world.wait(200.0)
+    assert world.node.resources == expected(vpc, here)
+    started(world)
+    world.wait(200.0)
+    assert world.node.resources == expected(vpc, here)
+    world.node._refuse = None
+    world.wait(400.0)
+    assert world.node.resources == {}
+    assert world.words[-1] == ("c1", "v", False)
+
+
 def test_a_port_that_comes_back_in_time_costs_nothing(world: World) -> None:
     """Within the grace period the VPC is not read again."""
     vpc, here = of_vpc("v", "vpc", "v", 1), port(HOST, "p", 1, "v")

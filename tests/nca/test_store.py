@@ -352,14 +352,23 @@ def test_a_schema_that_is_no_text_is_a_broken_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "level"), [(ENTRY, 1), (None, 2)], ids=["remembering", "forgetting"]
+    ("transaction", "level"),
+    [
+        (Transaction(entries={KEY: ENTRY}, streams={host_scope("h"): STREAM}), 1),
+        (Transaction(entries={KEY: None}), 2),
+        (Transaction(streams={vpc_scope("new"): STREAM}), 2),
+        (Transaction(streams={host_scope("h"): None}), 1),
+    ],
+    ids=["going on", "forgetting", "following", "following no more"],
 )
-def test_what_forgets_a_resource_is_written_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Entry | None, level: int
+def test_what_a_node_must_not_fall_back_behind_is_written_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transaction: Transaction, level: int
 ) -> None:
-    """A loss of power may not bring back, as applied, what the node has given up since."""
+    """A resource that was given up would pass for applied; a VPC that was joined, for never heard of."""
     store = opened(tmp_path)
-    store.commit(Transaction(entries={KEY: ENTRY}))
+    store.commit(Transaction(entries={KEY: ENTRY}, streams={host_scope("h"): STREAM}))
+    store.close()
+    store = opened(tmp_path)
     found: list[int] = []
 
     def asked() -> int:
@@ -372,9 +381,9 @@ def test_what_forgets_a_resource_is_written_through(
                 found.append(asked())
 
     monkeypatch.setattr(failpoints, "armed", Probe())
-    store.commit(Transaction(entries={KEY: entry}))
+    store.commit(transaction)
     assert found == [level]
     assert asked() == 1
-    monkeypatch.undo()
+    store.commit(Transaction(streams=transaction.streams))
+    assert found == [level, 1]
     store.close()
-    assert reloaded(tmp_path).entries.get(KEY) == entry

@@ -2,7 +2,7 @@
 
 The rule: what was committed survives the process, but of the latest transactions only those written
 through survive a loss of power: it takes a suffix, never one out of the middle. What forgets a
-resource is written through, as the real store does.
+resource, and what begins to follow a scope, is written through, as the real store does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Disk:
 
     def commit(self, transaction: Transaction) -> None:
         """Write a transaction."""
-        if None in transaction.entries.values():
+        followed = {scope for scope, state in transaction.streams.items() if state is not None}
+        if None in transaction.entries.values() or followed - self.state.streams.keys():
             self._before = []
         else:
             self._before = [*self._before[1 - _KEPT :], self.state]
