@@ -2,7 +2,8 @@
 
 The rule: a batch is heard by the board and written with its positions under one lock, and told to
 those who wait only once it is committed; what the disk refuses is read again. Questions are answered
-from what is committed, so no answer is ever taken back by a restart.
+from what is committed, so no answer is ever taken back by a restart. What is too old is told by the
+stamps of the logs that are read, not by this machine's clock.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 
 from southbound.edge.feed import ASK_S, ClusterFeed, Place
 from southbound.edge.kafka import Consumer, Message, end_offsets
+from southbound.edge.log_time import LogTime
 from southbound.errors import EdgeError, SouthboundError, WireError
 from southbound.partitioning.hashing import spread
 from southbound.partitioning.topology import INTEREST_TOPIC, STATUS_TOPIC, Cluster, Topology
@@ -83,7 +85,8 @@ class TrackerService:
         self._heard: dict[tuple[str, bytes], tuple[int, int]] = {}
         self._heard_at_s = 0.0
         self._counts = (0, 0)
-        self._since_us = 0
+        self._since_s = time.monotonic()
+        self.log_time = LogTime()
         self._closing = threading.Event()
         self._threads = [
             threading.Thread(target=work, name=f"southbound-tracker-{work.__name__}", daemon=True)
@@ -98,7 +101,7 @@ class TrackerService:
         Raises `ConfigError` or `EdgeError` for the store. A cluster that is away is retried.
         """
         self.store.open()
-        self._since_us = time.time_ns() // 1_000
+        self._since_s = time.monotonic()
         self._restore()
         self._follow()
         deadline_s = time.monotonic() + _NOTE_S
@@ -388,7 +391,7 @@ class TrackerService:
                         self._write_heard(writing)
                 if time.monotonic() > swept_s + self.settings.sweep_every_s:
                     swept_s = time.monotonic()
-                    self.sweep(time.time_ns() // 1_000)
+                    self.sweep(self.log_time.now_us())
             except SouthboundError as error:
                 log.warning("%s", error)
 
@@ -409,21 +412,17 @@ class TrackerService:
             self.counters.given_up += self._board.expire(changesets_us)
             self._write_touched(writing)
             self.counters.hosts_forgotten += writing.forget_older(
-                silent_us=self._silent_us(now_us),
+                silent_us=0 if self._is_new else now_us - int(settings.host_retention_s * 1e6),
                 deletes_us=now_us - int(settings.deleted_retention_s * 1e6),
                 changesets_us=changesets_us,
                 changesets_max=settings.changesets_max,
             )
             self._counts = writing.counts()
 
-    def _silent_us(self, now_us: int) -> int:
-        """Return since when a host must be silent to be forgotten.
-
-        Whoever was away himself has heard nobody: for a while after a start nobody is forgotten.
-        """
-        if now_us - self._since_us < self.settings.forgets_after_s * 1e6:
-            return 0
-        return now_us - int(self.settings.host_retention_s * 1e6)
+    @property
+    def _is_new(self) -> bool:
+        """Whoever was away himself has heard nobody: for a while after a start nobody is forgotten."""
+        return time.monotonic() - self._since_s < self.settings.forgets_after_s
 
 
 class _Following:
@@ -473,7 +472,9 @@ class _Following:
             except WireError as error:
                 self._service.counters.quarantined += 1
                 log.warning("%s of %s: %s", message.topic(), self._cluster, error)
-        now_us = time.time_ns() // 1_000
+        if messages:
+            self._service.log_time.note(messages[-1])
+        now_us = self._service.log_time.now_us()
         self._service.taken(
             Read(self._cluster, self._kafka_id, reports, presences, positions, now_us)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from southbound.partitioning.plan import Goal
 from southbound.producer import publisher as publisher_module
 from southbound.rebalance import copying
 from southbound.resources import host_scope
+from southbound.settings import TrackerSettings
+from southbound.tracker.service import TrackerService
 from southbound.wire.keys import scope_prefix
 from tests.faults.compaction import QUICK, keys_in
 from tests.faults.record import Cell
@@ -80,3 +83,62 @@ def test_what_compaction_has_left_of_a_changeset_is_moved(
     shards.stop(host)
     assert not shards.history.failures
     cell.count(operations=sum(shards.history.wanted({scope}).values()), faults=1)
+
+
+@pytest.mark.parametrize("by_s", [_YEARS_S, -_YEARS_S], ids=["ahead", "behind"])
+def test_a_tracker_forgets_by_the_logs_clock(
+    stage: Stage, cell: Cell, by_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own is wrong, and then right: it keeps what every host has, over both jumps."""
+    words = f"{'+' if by_s > 0 else '-'}10 y, and back"
+    cell.is_about(
+        "tracker", "clock", words, holds="nothing that was reported is forgotten", promises=(3,)
+    )
+    shards, host = stage.shards, stage.host_id("c1")
+    settings = TrackerSettings(sweep_every_s=0.2, forgets_after_s=0.0)
+    tracker = TrackerService(lambda: shards.topology, tmp_path, settings)
+    for module in ("southbound.tracker.service.time", "southbound.edge.log_time.time"):
+        monkeypatch.setattr(module, Skewed(by_s))
+    tracker.start()
+    shards.agent(host)
+    try:
+        with stage.traffic(host_scope(host)):
+            eventually(lambda: _told(tracker, host) > 0)
+        shards.check()
+        wanted = dict(shards.history.wanted({host_scope(host)}))
+        eventually(lambda: _told(tracker, host) == len(wanted), within_s=40)
+        sweeps = _sweeps(tracker, monkeypatch)
+        eventually(lambda: len(sweeps) > 3)
+        monkeypatch.setattr("southbound.tracker.service.time", time)
+        monkeypatch.setattr("southbound.edge.log_time.time", time)
+        before = len(sweeps)
+        eventually(lambda: len(sweeps) > before + 3)
+        assert _told(tracker, host) == len(wanted)
+        assert tracker.counters.hosts_forgotten == 0
+        assert abs(sweeps[-1] / 1e6 - time.time()) < 60
+    finally:
+        shards.stop(host)
+        tracker.close()
+    cell.count(operations=sum(wanted.values()), faults=2)
+
+
+def _told(tracker: TrackerService, host: str) -> int:
+    """Return of how many of a host's resources a tracker knows."""
+    reader = tracker.store.reader()
+    try:
+        return len(reader.standings(host))
+    finally:
+        reader.close()
+
+
+def _sweeps(tracker: TrackerService, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the times of the sweeps that are to come, as they come."""
+    found: list[int] = []
+    real = tracker.sweep
+
+    def sweep(now_us: int) -> None:
+        found.append(now_us)
+        real(now_us)
+
+    monkeypatch.setattr(tracker, "sweep", sweep)
+    return found

@@ -108,6 +108,11 @@ ANOMALIES = (
         "tests/live/test_seeding.py::test_who_announces_first_goes_by_the_brokers_clock",
     ),
     Anomaly(
+        "A tracker whose clock had been behind forgot hosts that had reported meanwhile.",
+        _CLOCKS,
+        "tests/faults/test_clocks.py::test_a_tracker_forgets_by_the_logs_clock",
+    ),
+    Anomaly(
         "A janitor whose clock is ahead erased before the time.",
         _CLOCKS,
         "tests/janitor/test_clock.py::test_the_earlier_clock_counts",

@@ -54,7 +54,7 @@ def test_what_is_too_old_goes_and_is_counted(tracker: TrackerService) -> None:
     assert (tracker.gauges().hosts, tracker.gauges().unfinished) == (2, 1)
     tracker.sweep(8 * _DAY_US)
     assert tracker.gauges().hosts == 2, "whoever has just begun to listen forgets nobody"
-    tracker._since_us = 0
+    tracker._since_s -= tracker.settings.forgets_after_s
     tracker.sweep(8 * _DAY_US)
     gauges = tracker.gauges()
     assert (gauges.hosts, gauges.unfinished, gauges.changesets_open) == (0, 0, 0)
