@@ -19,6 +19,8 @@ class DirectorySettings:
     `round` is how many entries one turn with the journal writes or reads; `attempts_max` bounds the
     turns of one call when others interfere. `follow_wait_s` is how long the follower of changes
     waits at the server, `unreachable_s` how long a journal that did not answer is let alone.
+    `believed_s`: for how long what is in memory is believed while Redis says nothing; well below the
+    age at which a janitor prunes `sb.moves` (`JanitorSettings.moves_retention_s`).
 
     A `visitor` asks and leaves: it keeps no cache, follows no changes, holds no connection between
     calls, and brings Redis up to date only to register. Agents are visitors: what they read may be
@@ -36,6 +38,7 @@ class DirectorySettings:
     journal_timeout_s: float = 15.0
     follow_wait_s: float = 1.0
     unreachable_s: float = 5.0
+    believed_s: float = 10 * 86_400.0
     visitor: bool = False
 
 

@@ -198,11 +198,11 @@ class Directory:
 
     def known_hosts(self, ids: Iterable[str]) -> dict[str, Placement]:
         """Return where hosts live as far as it is known here; asks nobody."""
-        return self._hosts.split(ids)[0]
+        return self._believed(self._hosts).split(ids)[0]
 
     def known_vpcs(self, ids: Iterable[str]) -> dict[str, VpcPlacement]:
         """Return where VPCs live as far as it is known here; asks nobody."""
-        return self._vpcs.split(ids)[0]
+        return self._believed(self._vpcs).split(ids)[0]
 
     def known_publics(self, kind: str, ids: Iterable[str]) -> dict[str, int]:
         """Return the partitions of public resources as far as they are known; asks nobody."""
@@ -213,7 +213,7 @@ class Directory:
     def _find(
         self, letter: str, cache: Cache[_Row], parse: Callable[[str], _Row], fields: Iterable[str]
     ) -> dict[str, _Row]:
-        known, missing = cache.split(fields)
+        known, missing = self._believed(cache).split(fields)
         if missing:
             with self._visit():
                 known.update(self._read(letter, cache, parse, missing))
@@ -267,6 +267,16 @@ class Directory:
             self._vpcs.put({field: self._rows.vpc(row)}, self._vpcs.age)
         elif letter == PUBLIC:
             self._publics.put({field: self._rows.public(row)}, self._publics.age)
+
+    def _believed(self, cache: Cache[_Row]) -> Cache[_Row]:
+        """Return a cache, emptied when nothing has been heard of the map for too long.
+
+        Past that a fence may have forgotten who has moved.
+        """
+        follower = self._follower
+        if follower is not None and follower.silent_s > self._settings.believed_s:
+            self._forget()
+        return cache
 
     def _forget(self) -> None:
         for cache in (self._hosts, self._vpcs, self._publics):

@@ -2,13 +2,15 @@
 
 The rule: a change raises the cached row, and anything unclear (a gap, another memory, a fallen
 version) forgets them all. It is a courtesy to those who look things up: the fence, not this thread,
-keeps an old row from losing a change.
+keeps an old row from losing a change. But a fence remembers moves for a month only (docs/design.md, §4), so
+whoever has heard nothing for long must not believe what it keeps.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from southbound.directory.index import Index
@@ -43,12 +45,18 @@ class Follower:
         self._after = "0-0"
         self._seen = 0
         self._quarantined = 0
+        self._heard_s = _time_s()
         self._thread = threading.Thread(target=self._run, name="southbound-map", daemon=True)
 
     @property
     def quarantined(self) -> int:
         """How many changes could not be read."""
         return self._quarantined
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has been heard of the map, in seconds; sleep counts."""
+        return _time_s() - self._heard_s
 
     def start(self) -> None:
         """Start following."""
@@ -64,6 +72,7 @@ class Follower:
         while not self._closing.is_set():
             try:
                 self._turn()
+                self._heard_s = _time_s()
                 backoff_s = _BACKOFF_FIRST_S
             except EdgeError as error:
                 log.info("following the map: %s", error)
@@ -100,6 +109,11 @@ class Follower:
             self._memory.mistrust()
         self._seen = max(self._seen, version)
         self._take(fields)
+
+
+def _time_s() -> float:
+    """Return the seconds since the machine began, sleep included where the system tells it."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _version(text: str) -> int:

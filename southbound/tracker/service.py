@@ -82,7 +82,6 @@ class TrackerService:
         self._followings: dict[str, _Following] = {}
         # Holds ids of changesets on the board, so it is bounded with that.
         self._wondering: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._heard: dict[tuple[str, bytes], tuple[int, int]] = {}
         self._heard_at_s = 0.0
         self._counts = (0, 0)
         self._since_s = time.monotonic()
@@ -308,8 +307,7 @@ class TrackerService:
                         for report in batch.reports:
                             self._board.heard(report)
                     touched = self._write_touched(writing)
-                    self._note_heard(batch)
-                    self._write_heard(writing)
+                    self._write_heard(writing, batch)
             except EdgeError:
                 self.counters.write_failures += 1
                 raise
@@ -343,21 +341,18 @@ class TrackerService:
                 word = entry.outcome.name.lower()
                 entries[word] = entries.get(word, 0) + 1
 
-    def _note_heard(self, batch: Read) -> None:
-        heard, at_us = self._heard, batch.now_us
-        for report in batch.reports:
-            if report.inventory is None:
-                for entry in report.entries:
-                    heard[entry.changeset, entry.key] = (entry.revision, at_us)
-
-    def _write_heard(self, writing: Writing) -> None:
-        """Write what reports named, once a second: what is still open is found without it."""
-        while len(self._heard) > self.settings.heard_max:
-            del self._heard[next(iter(self._heard))]
-        if self._heard and time.monotonic() > self._heard_at_s + _HEARD_EVERY_S:
+    def _write_heard(self, writing: Writing, batch: Read) -> None:
+        """Write what reports named; once a second forget what is too much of it."""
+        heard = {
+            (entry.changeset, entry.key): (entry.revision, batch.now_us)
+            for report in batch.reports
+            if report.inventory is None
+            for entry in report.entries
+        }
+        writing.heard_of(heard)
+        if time.monotonic() > self._heard_at_s + _HEARD_EVERY_S:
             self._heard_at_s = time.monotonic()
-            writing.heard_of(self._heard, self.settings.heard_max)
-            self._heard.clear()
+            writing.forget_heard(self.settings.heard_max)
 
     # Clusters, and time.
 
@@ -386,9 +381,6 @@ class TrackerService:
             try:
                 self._follow()
                 self._probe()
-                if self._heard:
-                    with self._lock, self.store.transaction() as writing:
-                        self._write_heard(writing)
                 if time.monotonic() > swept_s + self.settings.sweep_every_s:
                     swept_s = time.monotonic()
                     self.sweep(self.log_time.now_us())

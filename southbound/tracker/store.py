@@ -388,15 +388,15 @@ class Writing(Reader):
             ],
         )
 
-    def heard_of(self, lines: Mapping[tuple[str, bytes], tuple[int, int]], keep: int) -> None:
-        """Note what reports named: (changeset, record key) to (revision, when).
-
-        So many are kept, and what is as old as the oldest of them.
-        """
+    def heard_of(self, lines: Mapping[tuple[str, bytes], tuple[int, int]]) -> None:
+        """Note what reports named: (changeset, record key) to (revision, when)."""
         self._connection.executemany(
             "INSERT OR REPLACE INTO heard VALUES (?, ?, ?, ?)",
             [(*line, *told) for line, told in lines.items()],
         )
+
+    def forget_heard(self, keep: int) -> None:
+        """Forget what reports named but for so many, and what is as old as the oldest of them."""
         self._connection.execute(
             "DELETE FROM heard WHERE at_us < (SELECT at_us FROM heard"
             " ORDER BY at_us DESC LIMIT 1 OFFSET ?)",

@@ -51,3 +51,13 @@ def test_a_change_that_cannot_be_read_is_counted_and_passed_over(bad: dict[str, 
     assert follower.quarantined == 1
     assert stream.mistrusted >= 1
     assert stream.changes(follower._after, 0) == []
+
+
+def test_silence_counts_from_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn that fails says nothing, so what is in memory grows old meanwhile."""
+    now_s = 100.0
+    monkeypatch.setattr("southbound.directory.follower._time_s", lambda: now_s)
+    stream = Stream()
+    follower = Follower(stream, stream, lambda _: None, lambda: None, 0.0)  # type: ignore[arg-type]  # what it asks of both
+    now_s = 160.0
+    assert follower.silent_s == 60.0

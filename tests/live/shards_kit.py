@@ -372,13 +372,13 @@ class Shards:
 
     # Judging.
 
-    def check(self) -> None:
+    def check(self, within_s: float = 20.0) -> None:
         """Compare every agent's node with what was accepted."""
         assert not self.history.failures, self.history.failures[:3]
         for host, running in self.agents.items():
-            self.check_node(host, lambda node=running.node: node)  # type: ignore[misc]
+            self.check_node(host, lambda node=running.node: node, within_s)  # type: ignore[misc]
 
-    def check_node(self, host: str, look: Callable[[], Node]) -> None:
+    def check_node(self, host: str, look: Callable[[], Node], within_s: float = 20.0) -> None:
         """Compare one node, as it looks by and by, with what was accepted."""
         wanted = self.history.wanted(self.scopes_of(host))
 
@@ -390,7 +390,9 @@ class Shards:
                 if state.get(key, 0) < revision
             }
 
-        eventually(lambda: not lacking(), saying=lambda: f"{host} lacks {lacking()}")
+        eventually(
+            lambda: not lacking(), within_s=within_s, saying=lambda: f"{host} lacks {lacking()}"
+        )
         node = look()
         strange = {key.scope for key in node.state} - self.scopes_of(host)
         assert strange == set()

@@ -418,6 +418,28 @@ def test_with_redis_stopped_known_hosts_go_on_and_unknown_ones_are_refused(
     assert directory.verify() == []
 
 
+def test_what_is_in_memory_is_not_believed_for_ever(kit: DirectoryKit, unique: Unique) -> None:
+    """Redis stays away until a fence may have forgotten who has moved: then nothing is known here."""
+    directory = kit.directory(believed_s=3.0)
+    placed = directory.register_hosts(some_hosts(unique, 5))
+    kit.fleet.stop("redis")
+    try:
+        assert directory.known_hosts(placed) == placed
+        eventually(lambda: directory.known_hosts(placed) == {})
+        with pytest.raises(EdgeError, match="is not known here"):
+            directory.hosts(placed)
+    finally:
+        kit.fleet.start("redis")
+    eventually(lambda: _is_found(directory, placed))
+
+
+def _is_found(directory: Directory, placed: Mapping[str, Placement]) -> bool:
+    try:
+        return directory.hosts(placed) == placed
+    except EdgeError:
+        return False
+
+
 def _registers(directory: Directory, host: str) -> bool:
     try:
         return host in directory.register_hosts({host: "az-a"})

@@ -113,6 +113,16 @@ ANOMALIES = (
         "tests/faults/test_clocks.py::test_a_tracker_forgets_by_the_logs_clock",
     ),
     Anomaly(
+        "A tracker that was killed had read on, and never heard of changesets that nobody announced.",
+        "the fault matrix: a tracker killed",
+        "tests/tracker/test_service.py::test_what_a_report_names_is_committed_with_it",
+    ),
+    Anomaly(
+        "Placements in memory were believed for ever while Redis was out of reach, sb.moves only for a month.",
+        _SIMULATION,
+        "tests/live/test_directory.py::test_what_is_in_memory_is_not_believed_for_ever",
+    ),
+    Anomaly(
         "A janitor whose clock is ahead erased before the time.",
         _CLOCKS,
         "tests/janitor/test_clock.py::test_the_earlier_clock_counts",

@@ -31,13 +31,14 @@ from tests.simulation.fleet import (
     TOPOLOGY,
     az_of,
 )
-from tests.simulation.loop import Steps
+from tests.simulation.loop import DAY, Steps
 from tests.simulation.network import REDIS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _ATTEMPTS = 20
+_BELIEVED_US = 10 * DAY
 
 Slot = tuple[str, int]
 """A pool, or a public kind's name among pools, and the slot's number in it."""
@@ -174,12 +175,15 @@ class Directory:
         self._visitor = visitor
         self._cache: Cache[Held] = Cache(0 if visitor else 1_000, lambda held: held.epoch)
         self._generation = -1
+        self._heard_us = 0
         self._reader = RowReader()
 
     # Looking up.
 
     def known(self, scope: Scope) -> Held | None:
         """Return where a scope lives as far as it is known here."""
+        if self._world.loop.now_us - self._heard_us > _BELIEVED_US:
+            self._cache.forget()
         return self._cache.split([scope_text(scope)])[0].get(scope_text(scope))
 
     def adopt(self, scope: Scope, held: Held) -> None:
@@ -199,6 +203,7 @@ class Directory:
         yield from self.settle()
         age = self._cache.age
         memory = yield from self._ask()
+        self._heard_us = self._world.loop.now_us
         found = memory.rows.get(text)
         if found is None and (yield from self._must_roll(memory)):
             for az in JOURNALS:

@@ -45,6 +45,16 @@ def test_it_is_live_and_ready_without_anything_to_follow(tracker: TrackerService
     assert tracker.gauges().clusters_followed == 0
 
 
+def test_what_a_report_names_is_committed_with_it(tracker: TrackerService) -> None:
+    """A tracker that is killed then has read on, and would never hear of that changeset again."""
+    for number in range(3):
+        tracker.taken(read(report("h", line(port("h"), number + 1, changeset=f"c{number}"))))
+        reader = tracker.store.reader()
+        found = reader.heard(10)
+        reader.close()
+        assert len(found) == number + 1
+
+
 def test_what_is_too_old_goes_and_is_counted(tracker: TrackerService) -> None:
     """Silent hosts with all they had, and changesets that nobody settled."""
     told = report("h", line(port("h"), 1, FAILED)), report("g", line(port("g"), 1))

@@ -201,7 +201,8 @@ def test_changesets_are_found_by_what_stands_or_fails(store: Store) -> None:
         assert writing.of_changeset("a") == {}
         assert writing.of_changeset("b") == {port("g"): 1}
         assert writing.unfinished(9) == [("b", 1)]
-        writing.heard_of({(f"c{number}", KEY): (7, number) for number in range(10)}, 3)
+        writing.heard_of({(f"c{number}", KEY): (7, number) for number in range(10)})
+        writing.forget_heard(3)
         assert writing.of_changeset("c9") == {KEY: 7}
         assert writing.of_changeset("c1") == {}
         assert writing.heard(9) == [("c9", 9), ("c8", 8), ("c7", 7), ("c6", 6)]
