@@ -14,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+_CROWD = 1_000 * min(5, os.cpu_count() or 1)
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Other work on the machine makes a single example slow now and then; that is no fault of the code.
@@ -27,7 +28,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--faults", action="store_true", help="run the whole fault matrix")
     group.addoption("--faults-record", metavar="FILE", help="write the cells' verdicts as JSON")
     group.addoption(
-        "--crowd", type=int, default=5_000, metavar="N", help="how many agents come back at once"
+        "--crowd",
+        type=int,
+        default=_CROWD,
+        metavar="N",
+        help="how many agents come back at once [a thousand for each processor, at most 5,000]",
     )
     group = parser.getgroup("hostile")
     group.addoption(

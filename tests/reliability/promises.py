@@ -176,6 +176,14 @@ NOT_COVERED = (
         "machine, whose processors spread it out too."
     ),
     (
+        "A crowd of more than a thousand agents for each processor: 5,000 on two of them were all started, "
+        "and then their 25,000 threads took all the time there was."
+    ),
+    (
+        "A publisher that sleeps for a month between delivering and looking: what fences remember is "
+        "pruned by then."
+    ),
+    (
         "An hour's compaction lag: in a soak it is two minutes, and the janitor as much faster. Hosts move "
         "there, VPCs do not, and nothing is deleted."
     ),
