@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from southbound.errors import EdgeError
 from southbound.failpoints import VARIABLE
@@ -278,10 +278,15 @@ def accepted_in(lines: Sequence[str]) -> dict[str, set[int]]:
 
 
 @contextmanager
-def stage_on(fleet: LocalFleet, topology: Topology) -> Iterator[Stage]:
-    """Set a stage on a fleet with a topology of its own; close it at the end."""
+def stage_on(
+    fleet: LocalFleet | None, topology: Topology, redis_url: str | None = None
+) -> Iterator[Stage]:
+    """Set a stage on a fleet with a topology of its own; close it at the end.
+
+    `redis_url`: another Redis than the fleet's own; without a fleet the topology's servers do.
+    """
     with (
-        kit_of(fleet, topology, 0) as kit,
+        kit_of(cast(LocalFleet, fleet), topology, 0, redis_url) as kit,
         tempfile.TemporaryDirectory(prefix="faults-") as folder,
     ):
         kit.directory().put_topology(topology)

@@ -7,21 +7,20 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import pytest
 
 from southbound.edge.admin import apply_topics
 from southbound.local.broker import Broker
-from southbound.local.fleet import LocalFleet
 from southbound.partitioning.topology import Az, Cluster, Pool, Topology
 from southbound.resources import ResourceKey, host_scope
 from tests.faults import disks
 from tests.faults.record import Cell
 from tests.faults.servers import broker_of, kafka_program, redis_of, start_redis
-from tests.faults.stage import ROOT, Stage
+from tests.faults.stage import ROOT, Stage, stage_on
 from tests.faults.test_nodes import small_disk
-from tests.live.directory_kit import eventually, kit_of
+from tests.live.directory_kit import eventually
 
 _DOCUMENT = """
 kind: router
@@ -100,7 +99,7 @@ def test_publishing_where_nothing_can_be_written(
 # Under a broker.
 
 
-def test_a_full_disk_under_a_broker(server_dir: Path, cell: Cell, tmp_path: Path) -> None:
+def test_a_full_disk_under_a_broker(server_dir: Path, cell: Cell) -> None:
     """It ends when it cannot write any more; with room again it is started, and all goes on."""
     cell.is_about(
         "broker",
@@ -118,13 +117,8 @@ def test_a_full_disk_under_a_broker(server_dir: Path, cell: Cell, tmp_path: Path
         topology = _one_cluster(broker.bootstrap, broker.kafka_id)
         apply_topics(topology)
         try:
-            with kit_of(cast(LocalFleet, None), topology, 0, redis.url) as kit:
-                kit.directory().put_topology(topology)
-                stage = Stage(kit, topology, tmp_path)
-                try:
-                    _fill_and_free(stage, broker, cell)
-                finally:
-                    stage.close()
+            with stage_on(None, topology, redis.url) as stage:
+                _fill_and_free(stage, broker, cell)
         finally:
             broker.daemon.kill()
             redis.daemon.stop(5)

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -22,7 +21,7 @@ from tests.faults.record import Cell
 from tests.faults.servers import Trio, redis_of, start_redis
 from tests.faults.stage import HOLDS, Stage, stage_on
 from tests.live.conftest import FleetFactory
-from tests.live.directory_kit import eventually, kit_of
+from tests.live.directory_kit import eventually
 from tests.live.shards_kit import Shards, small_topology
 
 
@@ -116,7 +115,7 @@ def test_redis(stage: Stage, fleet: LocalFleet, cell: Cell, name: str, seconds: 
     assert stage.shards.directory.verify() == []
 
 
-def test_a_wiped_cluster(fleet_factory: FleetFactory, cell: Cell, tmp_path: Path) -> None:
+def test_a_wiped_cluster(fleet_factory: FleetFactory, cell: Cell) -> None:
     """One copy of everything, and its disk is lost: nodes keep what they have, and go on later."""
     cell.is_about(
         "broker",
@@ -127,13 +126,8 @@ def test_a_wiped_cluster(fleet_factory: FleetFactory, cell: Cell, tmp_path: Path
     )
     fleet = fleet_factory(2, 1)
     topology = small_topology(fleet)
-    with kit_of(fleet, topology, 0) as kit:
-        kit.directory().put_topology(topology)
-        stage = Stage(kit, topology, tmp_path)
-        try:
-            _wipe(stage, fleet, cell)
-        finally:
-            stage.close()
+    with stage_on(fleet, topology) as stage:
+        _wipe(stage, fleet, cell)
 
 
 def _wipe(stage: Stage, fleet: LocalFleet, cell: Cell) -> None:
@@ -177,9 +171,7 @@ def _wipe(stage: Stage, fleet: LocalFleet, cell: Cell) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_a_replicated_cluster_loses_its_leader(
-    server_dir: Path, cell: Cell, tmp_path: Path
-) -> None:
+def test_a_replicated_cluster_loses_its_leader(server_dir: Path, cell: Cell) -> None:
     """The leader of a host's slot is killed, then the next one is stopped for longer than it may."""
     cell.is_about(
         "broker",
@@ -202,13 +194,8 @@ def test_a_replicated_cluster_loses_its_leader(
     )
     apply_topics(topology)
     try:
-        with kit_of(cast(LocalFleet, None), topology, 0, redis.url) as kit:
-            kit.directory().put_topology(topology)
-            stage = Stage(kit, topology, tmp_path)
-            try:
-                _lose_leaders(stage, trio, cell)
-            finally:
-                stage.close()
+        with stage_on(None, topology, redis.url) as stage:
+            _lose_leaders(stage, trio, cell)
     finally:
         trio.stop()
         redis.daemon.stop(5)
