@@ -146,8 +146,7 @@ class Board:
 
     def time_us(self) -> int:
         """Return the time by the server's clock, in microseconds since 1970."""
-        seconds, micros = self._link.call("TIME")
-        return int(seconds) * 1_000_000 + int(micros)
+        return self._link.time_us()
 
     def _append(self, stream: str, message: Order | Answer) -> None:
         self._link.call("XADD", stream, "MAXLEN", "~", _STREAM_MAX, "*", _FIELD, pack(message))

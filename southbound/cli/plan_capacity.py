@@ -94,11 +94,7 @@ def plan_capacity(
     inputs = _inputs(given, other or ())
     measured = read_units(units) if units else shipped()
     found = plan(*inputs, measured.costs)
-    session = session_of(ctx)
-    if session.is_json:
-        show_json(document(found, inputs, measured))
-    else:
-        _print(session, found, inputs, measured, explain=explain)
+    _show(session_of(ctx), found, inputs, measured, explain=explain)
 
 
 def document(found: Plan, inputs: tuple[Demand, Aims, Ceilings], measured: Units) -> dict[str, Any]:
@@ -159,7 +155,7 @@ def _with(inputs: _Inputs, chosen: Mapping[str, float]) -> _Inputs:
 # For people.
 
 
-def _print(
+def _show(
     session: Session,
     found: Plan,
     inputs: tuple[Demand, Aims, Ceilings],
@@ -167,6 +163,9 @@ def _print(
     *,
     explain: bool,
 ) -> None:
+    if session.is_json:
+        show_json(document(found, inputs, measured))
+        return
     _title(found.shape)
     head = (("per cluster", round(found.given["brokers"]), found.brokers_bound_by),)
     show(session, ("brokers", "count", "bound_by"), head)

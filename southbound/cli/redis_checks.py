@@ -24,17 +24,16 @@ _TIMEOUT_S = 6.0
 def redis_findings(link: RedisLink) -> Iterator[Finding]:
     """Yield what is to be said of the server. Raises `EdgeError` when it does not answer."""
     began = time.time()
-    told = link.call("TIME")
+    told_s = link.time_us() / 1e6
     ended = time.time()
     try:
-        seconds, micros = (int(one) for one in told)
         info, saves = _info(link), _saves(link)
     except (AttributeError, TypeError, ValueError) as problem:
         raise EdgeError(
             f"what answers at {link.address} is no Redis: {problem}", retryable=False
         ) from problem
     yield note(SUBJECT, f"{_product(info)} at {link.address}")
-    yield clock_finding(seconds + micros / 1e6, began, ended)
+    yield clock_finding(told_s, began, ended)
     yield from memory_findings(info, saves)
 
 

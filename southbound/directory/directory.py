@@ -594,7 +594,7 @@ class Directory:
 
     def redis_time_us(self) -> int:
         """Return Redis' time in microseconds since 1970. Raises `EdgeError`."""
-        return self._index.time_us()
+        return self._link.time_us()
 
     def map_version(self) -> int:
         """Return the map's version in Redis, which rises with every change. Raises `EdgeError`."""

@@ -196,12 +196,6 @@ class Index:
                 {pool: int(total) for pool, total in _pairs(totals)},
             )
 
-    def time_us(self) -> int:
-        """Return Redis' time in microseconds since 1970."""
-        with _understanding("TIME"):
-            seconds, micros = self._link.call("TIME")
-            return int(seconds) * 1_000_000 + int(micros)
-
     def scan(self, letter: str) -> Iterator[tuple[str, str]]:
         """Yield (field, row) of a class, in no order; what changes meanwhile may or may not show."""
         for first in range(0, BUCKETS, _DUMP_BUCKETS):

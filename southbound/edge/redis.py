@@ -80,6 +80,17 @@ class RedisLink:
         client = self._open()
         return self._retried(lambda: _send(client, command, timeout_s), str(command[0]))
 
+    def time_us(self) -> int:
+        """Return the server's time in microseconds since 1970."""
+        told = self.call("TIME")
+        try:
+            seconds, micros = (int(one) for one in told)
+        except (TypeError, ValueError) as problem:
+            raise EdgeError(
+                f"what answers at {self.address} is no Redis: {problem}", retryable=False
+            ) from problem
+        return seconds * 1_000_000 + micros
+
     def run(self, script: Script, key: str, argument: object) -> Any:
         """Run a script with one key and one msgpack argument; return what it packed or answered."""
         client = self._open()

@@ -114,8 +114,8 @@ class State(msgspec.Struct):
     """Everything that was loaded, or nothing at all at a first start.
 
     `kafka_ids` maps a cluster, and `cluster/topic` a topic of it, to the id that the brokers named
-    when it was last read. `alone`: the
-    applier has been told once which scopes there are, and that there are no others.
+    when it was last read. `alone`: the applier has been told once which scopes there are, and that
+    there are no others.
     """
 
     topology: Topology | None = None

@@ -107,10 +107,9 @@ class Whereabouts:
 
     def tick(self, now: Now) -> None:
         """Leave the VPCs whose grace period is over; bridge a gap whose marker has not come."""
-        # What refers to a VPC goes before it.
-        has_to_wait = self._desired.refused_to_go(PORT)
         for vpc in self.interest.expired(now.s):
-            if has_to_wait:
+            # What refers to a VPC goes before it.
+            if self._desired.refused_to_go(PORT):
                 self.interest.keep(vpc, now.s)
             else:
                 self._leave(vpc)

@@ -193,6 +193,17 @@ class Stage:
         """Publish into scopes while the block runs."""
         return self.shards.traffic(scopes, self.busy)
 
+    @contextmanager
+    def served(self, count: int, cluster: str = "c1") -> Iterator[list[str]]:
+        """Give new hosts agents, and traffic while the block runs; it begins once each has something."""
+        agents = self.shards.agents
+        hosts = [self.host_id(cluster) for _ in range(count)]
+        for host in hosts:
+            self.shards.agent(host)
+        with self.traffic(*map(host_scope, hosts)):
+            eventually(lambda: all(agents[host].node.state for host in hosts))
+            yield hosts
+
     def tracker(self, folder: Path) -> tuple[TrackerClient, Callable[[str], Child]]:
         """Return a client of a tracker, and what starts it, armed so."""
         port = free_ports(1)[0]
@@ -250,11 +261,7 @@ class Stage:
     def play(self, cell: Cell, cluster: str, fault: Callable[[], None]) -> None:
         """Let a fault happen under traffic to hosts of a cluster, and judge what their nodes have."""
         shards = self.shards
-        hosts = [self.host_id(cluster) for _ in range(3)]
-        for host in hosts:
-            shards.agent(host)
-        with self.traffic(*map(host_scope, hosts)):
-            eventually(lambda: all(shards.agents[host].node.state for host in hosts))
+        with self.served(3, cluster):
             began_s = time.monotonic()
             fault()
             lasted_s = time.monotonic() - began_s

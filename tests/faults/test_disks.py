@@ -148,11 +148,7 @@ def _one_cluster(bootstrap: str, kafka_id: str) -> Topology:
 
 def _fill_and_free(stage: Stage, broker: Broker, cell: Cell) -> None:
     shards = stage.shards
-    hosts = [stage.host_id() for _ in range(2)]
-    for host in hosts:
-        shards.agent(host)
-    with stage.traffic(*map(host_scope, hosts)):
-        eventually(lambda: all(shards.agents[host].node.state for host in hosts))
+    with stage.served(2):
         with disks.full(broker.data_dir):
             eventually(lambda: broker.daemon.pid() is None, within_s=60)
             before = len(shards.history.sent_at)

@@ -489,11 +489,7 @@ def test_plans_cut_under_an_executor(stage: Stage, cell: Cell) -> None:
         promises=(1, 2, 5),
     )
     shards = stage.shards
-    hosts = [stage.host_id() for _ in range(2)]
-    for host in hosts:
-        shards.agent(host)
-    with stage.traffic(*map(host_scope, hosts)):
-        eventually(lambda: all(shards.agents[host].node.state for host in hosts))
+    with stage.served(2) as hosts:
         with shards.executor() as executor:
             plan = executor.begin(shards.plan(Goal(kind="hosts", what=tuple(hosts), to="c2")))
         with Child("move", stage.redis_url, plan, armed="executor.precopy.after=kill") as child:

@@ -199,8 +199,8 @@ def test_a_clock_that_jumps_under_an_agent(
     try:
         with stage.traffic(host_scope(host)):
             eventually(lambda: bool(shards.agents[host].node.state))
-            for now in (wrong, right, wrong, right):
-                monkeypatch.setattr(agent_service, "_now", now)
+            for clock in (wrong, right, wrong, right):
+                monkeypatch.setattr(agent_service, "_now", clock)
                 _goes_on(stage, host)
                 node = shards.stop(host)
                 shards.agent(host, node)

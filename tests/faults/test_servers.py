@@ -132,11 +132,8 @@ def test_a_wiped_cluster(fleet_factory: FleetFactory, cell: Cell) -> None:
 
 def _wipe(stage: Stage, fleet: LocalFleet, cell: Cell) -> None:
     shards = stage.shards
-    hosts = [stage.host_id("c2") for _ in range(2)]
-    for host in hosts:
-        shards.agent(host)
-    with stage.traffic(*map(host_scope, hosts)):
-        eventually(lambda: all(shards.agents[host].node.state for host in hosts))
+    with stage.served(2, "c2") as hosts:
+        pass
     shards.check()
     before = {host: dict(shards.agents[host].node.state) for host in hosts}
     fleet.kill("c2")
@@ -203,11 +200,7 @@ def test_a_replicated_cluster_loses_its_leader(server_dir: Path, cell: Cell) -> 
 
 def _lose_leaders(stage: Stage, trio: Trio, cell: Cell) -> None:
     shards = stage.shards
-    hosts = [stage.host_id("c1") for _ in range(3)]
-    for host in hosts:
-        shards.agent(host)
-    with stage.traffic(*map(host_scope, hosts)):
-        eventually(lambda: all(shards.agents[host].node.state for host in hosts))
+    with stage.served(3) as hosts:
         for fault in ("kill", "stop"):
             leader = _leader(shards, hosts[0])
             broker = trio.brokers[leader]
