@@ -153,6 +153,23 @@ class ClusterAdmin:
             if waiting:
                 time.sleep(_AGAIN_S)
 
+    def wait_seen(self, specs: Sequence[TopicSpec]) -> None:
+        """Return when topics are told as they are asked to be.
+
+        The controller answers a change before the brokers that tell of it have heard.
+        """
+        deadline = time.monotonic() + self._settings.ready_timeout_s
+        while drifts := drift_of(self.cluster.id, specs, self.find(specs)):
+            if time.monotonic() > deadline:
+                drift = drifts[0]
+                raise EdgeError(
+                    f"cluster {self.cluster.id} took the change of {drift.topic}, and after "
+                    f"{self._settings.ready_timeout_s:g} s still tells {drift.what} "
+                    f"{drift.found!r} instead of {drift.wanted!r}",
+                    retryable=True,
+                )
+            time.sleep(_AGAIN_S)
+
     def _silent(self, partitions: Sequence[tuple[str, int]]) -> Iterator[tuple[str, int]]:
         """Yield the partitions that do not answer yet."""
         size = self._settings.partitions_per_call
@@ -295,8 +312,10 @@ def apply_topics(
     done = 0
     for admin, specs, drifts in work:
         _mend(admin, specs, drifts, chosen, applied)
-    for admin, specs, _ in work:
+    for admin, specs, drifts in work:
         admin.wait_ready(specs, None if progress is None else _shifted(progress, done, total))
+        mended = {drift.topic for drift in drifts if drift.what != "missing"}
+        admin.wait_seen([spec for spec in specs if spec.name in mended])
         done += sum(spec.partitions for spec in specs)
     return applied
 

@@ -64,3 +64,12 @@ def test_it_is_not_asked_for_ever() -> None:
     with pytest.raises(EdgeError) as raised:
         admin_of(FakeAdmin(cuts=100)).find([SPEC])
     assert raised.value.retryable
+
+
+def test_a_change_that_brokers_never_tell_of_is_named() -> None:
+    """What a controller took and a broker keeps telling otherwise is no success."""
+    made = admin_of(FakeAdmin(cuts=0))
+    made._settings = TopicSettings(ready_timeout_s=0.15)
+    wanted = TopicSpec(SPEC.name, 1, 1, {"cleanup.policy": "compact"})
+    with pytest.raises(EdgeError, match=r"sb\.moves.*cleanup\.policy '' instead of 'compact'"):
+        made.wait_seen([wanted])

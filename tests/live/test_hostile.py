@@ -207,9 +207,20 @@ class Site:
         (self.cluster,) = kit.topology.clusters
         self.directory: Directory = kit.directory()
         self.directory.put_topology(kit.topology)
-        self.hosts = [unique("host") for _ in range(_HOSTS)]
-        self.directory.register_hosts(dict.fromkeys(self.hosts, self.topology.azs[0].id))
+        self.hosts: list[str] = []
+        for _ in range(_HOSTS):
+            self.hosts.append(self.settle(unique))
         self.doubtful = host_scope(self.hosts[2])
+
+    def settle(self, unique: Callable[[str], str]) -> str:
+        """Register a host whose slot none of this site's hosts is in; return it."""
+        taken = {self.slot(host) for host in self.hosts}
+        for _ in range(100):
+            host = unique("host")
+            self.directory.register_hosts({host: self.topology.azs[0].id})
+            if self.slot(host) not in taken:
+                return host
+        raise AssertionError(f"no host found a slot beside {taken}")
 
     def append(self, topic: str, *records: tuple[bytes, bytes], partition: int = 0) -> None:
         """Append records as they are."""
@@ -337,8 +348,7 @@ def test_a_janitor_sweeps_everything_in_spite_of_garbage(site: Site, tmp_path: P
 def test_an_executor_passes_over_garbage(site: Site, unique: Callable[[str], str]) -> None:
     """A plan begun behind garbage is carried out; one host's garbage holds up its own move alone."""
     site.spoil()
-    clean = unique("clean")
-    site.directory.register_hosts({clean: site.topology.azs[0].id})
+    clean = site.settle(unique)
     with Executor(site.directory, RebalanceSettings(timeout_s=10)) as executor:
         before = site.slot(clean)
         progress = _drained(site, executor, before)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -36,6 +37,7 @@ _READABLE = ":+=,"
 _PLAIN = re.compile(r"[A-Za-z0-9_~:+=,-][A-Za-z0-9_~:+=,.-]*")
 _CUT_ESCAPE = re.compile(r"%[0-9A-F]?\Z")
 _READS_MAX = 100
+_AGAIN_S = 0.001
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -161,9 +163,15 @@ def read_scope(folder: Path) -> list[Document]:
         target = _target(folder)
         if target is None:
             return []
+        version = folder.parent / target
         try:
-            documents = _read_version(folder.parent / target)
+            documents = _read_version(version)
         except FileNotFoundError:
+            # A link is turned before its old version goes. One whose version went under it is that
+            # of an emptied scope, which the writer is about to remove, or died before it could.
+            if not version.exists() and _target(folder) == target:
+                return []
+            time.sleep(_AGAIN_S)
             continue
         if _target(folder) == target:
             return documents

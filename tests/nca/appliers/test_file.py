@@ -375,12 +375,20 @@ def by_scope(root: Path, scope: Scope) -> dict[ResourceKey, tuple[int, dict[str,
     return {key: value for key, value in read_tree(root).items() if key.scope == scope}
 
 
-BEFORE = (upsert("p1"), upsert("p2"), upsert("n1", scope=VPC), upsert("n2", scope=VPC))
+ONE = vpc_scope("v3")
+BEFORE = (
+    upsert("p1"),
+    upsert("p2"),
+    upsert("n1", scope=VPC),
+    upsert("n2", scope=VPC),
+    upsert("o1", scope=ONE),
+)
 STEPS = {
     "a single change": Plan((upsert("p1", 2),)),
     "a first file of a kind": Plan((upsert("d1", 1, kind="dhcp"),)),
     "a first file of a scope": Plan((upsert("x1", 1, scope=vpc_scope("v2")),)),
     "a delete": Plan((delete("p1", 2),)),
+    "a scope's last delete": Plan((delete("o1", 2, scope=ONE),)),
     "a changeset": Plan((upsert("p1", 2, "c"), upsert("p3", 1, "c"), delete("p2", 2, "c"))),
     "two scopes": Plan(
         (upsert("p1", 2, "c"), upsert("p3", 1, "c"), upsert("n1", 2, "c", scope=VPC)),
@@ -395,7 +403,7 @@ def test_a_crash_leaves_the_old_state_or_the_new_one(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dying at any operation leaves each scope whole, and nothing behind for those after it."""
-    scopes = {HOST, VPC, vpc_scope("v2")}
+    scopes = {HOST, VPC, vpc_scope("v2"), ONE}
     reference = FileApplier(tmp_path / "reference")
     reference.open()
     reference.apply(Plan(BEFORE))

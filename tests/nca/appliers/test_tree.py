@@ -154,6 +154,33 @@ def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
     assert len(seen) >= 10
 
 
+def test_a_scope_emptied_and_filled_again_is_read_in_between(tmp_path: Path) -> None:
+    """Its link leads nowhere for a moment, which is an empty scope however often it is met."""
+    applier = FileApplier(tmp_path)
+    applier.open()
+    key = ResourceKey(vpc_scope("v1"), "port", "p")
+    stop = threading.Event()
+
+    def write() -> None:
+        revision = 0
+        while not stop.is_set():
+            for op in (Op.UPSERT, Op.DELETE):
+                revision += 1
+                assert applier.apply(Plan((Change(key, revision, op, {}, "c"),))) == {}
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = set()
+    try:
+        for _ in range(3000):
+            seen.add(frozenset(read_tree(tmp_path)))
+    finally:
+        stop.set()
+        writer.join()
+        applier.close()
+    assert seen == {frozenset(), frozenset({key})}
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"[" * 5_000, b"\xff", b'{"scope": "rack:1"}'])
 def test_a_document_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
     """With its path; one of a scope that there is not, too."""
