@@ -177,6 +177,9 @@ class Forward:
         if start < end.offset or position is None or not position.whole:
             self._roll(journal, start, end, progress)
             status = self._index.status()
+        elif progress is not None:
+            # Somebody else has rolled it forward meanwhile.
+            progress(end.offset, end.offset)
         topology = self._current.topology
         azs = tuple(known.id for known in topology.azs)
         return Basis(az, end.kafka_id, end.offset, azs, topology.version), status

@@ -554,6 +554,26 @@ def test_rebuild_brings_back_every_row(kit: DirectoryKit, unique: Unique) -> Non
     assert directory.verify() == []
 
 
+def test_a_rebuild_that_another_did_meanwhile_tells_its_end_too(
+    kit: DirectoryKit, unique: Unique, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever shows how far it is shows that it is done."""
+    directory = kit.directory()
+    directory.register_hosts(some_hosts(unique, 3))
+    wipe = directory._index.wipe
+
+    def wiped_and_rolled_forward(slots: list[Any]) -> None:
+        wipe(slots)
+        for az in kit.topology.azs:
+            directory._forward.to_end(az.id)
+
+    monkeypatch.setattr(directory._index, "wipe", wiped_and_rolled_forward)
+    told: list[tuple[int, int]] = []
+    directory.rebuild(lambda done, total: told.append((done, total)))
+    assert len(told) == len(kit.topology.azs)
+    assert all(done == total for done, total in told)
+
+
 def test_verify_finds_what_was_planted(kit: DirectoryKit, unique: Unique) -> None:
     """A changed, a lost and an invented row, wrong counts, an old reservation: each is named."""
     directory = kit.directory()
