@@ -207,12 +207,18 @@ class Board:
         return sum(one.given_up for one in late)
 
     def touched(self) -> list[Followed]:
-        """Return those of which something changed since the last call; the final ones go now."""
-        touched, self._touched = self._touched, {}
+        """Return those of which something changed and is not written yet."""
+        return list(self._touched)
+
+    def written(self, touched: Iterable[Followed]) -> None:
+        """Take note that these are committed as they stand; the final ones go now, and none before:
+        what the disk refused must be there to be written again.
+        """
         for one in touched:
+            one.is_dirty = False
+            self._touched.pop(one, None)
             if self.is_final(one):
                 self._drop(one)
-        return list(touched)
 
     def _convergence(self, followed: Followed, applied: Applied) -> Convergence | None:
         done = {*applied.applied, *applied.superseded}

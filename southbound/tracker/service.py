@@ -8,11 +8,12 @@ stamps of the logs that are read, not by this machine's clock.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -153,20 +154,19 @@ class TrackerService:
 
     def announce(self, announcements: Sequence[Announcement]) -> None:
         """Follow changesets, each from before anything of it is sent. Raises `WireError`."""
-        with self._lock, self.store.transaction() as writing:
+        with self._lock, self._transaction() as writing:
             for announcement in announcements:
                 followed, given_up = self._board.announce(announcement)
                 self.counters.announced += 1
                 self.counters.given_up += len(given_up)
                 self._recall(writing, followed)
-            self._write_touched(writing)
         self.bells.ring(announcement.changeset for announcement in announcements)
 
     def accepted(self, ids: Iterable[str]) -> list[str]:
         """Note that changesets are accepted, and find out who must apply them; return unknown ones."""
         now_us = time.time_ns() // 1_000
         unknown = []
-        with self._lock, self.store.transaction() as writing:
+        with self._lock, self._transaction() as writing:
             for id in ids:
                 followed = self._board.get(id)
                 if followed is not None:
@@ -174,13 +174,12 @@ class TrackerService:
                         self._wondering.put(id)
                 elif not _accept_stored(writing, id, now_us):
                     unknown.append(id)
-            self._write_touched(writing)
         return unknown
 
     def refused(self, reasons: Mapping[str, str]) -> list[str]:
         """Note that changesets were not accepted, and why; return unknown ones."""
         unknown = []
-        with self._lock, self.store.transaction() as writing:
+        with self._lock, self._transaction():
             for id, why in reasons.items():
                 followed = self._board.get(id)
                 if followed is None:
@@ -188,7 +187,6 @@ class TrackerService:
                     continue
                 self.counters.refused += 1
                 self._board.refused(followed, why)
-            self._write_touched(writing)
         self.bells.ring(reasons)
         return unknown
 
@@ -209,7 +207,7 @@ class TrackerService:
 
     def _restore(self) -> None:
         """Begin again what was open, from the standings of those that it concerns."""
-        with self._lock, self.store.transaction() as writing:
+        with self._lock, self._transaction() as writing:
             for row in reversed(
                 writing.changesets(only_open=True, limit=self.settings.tracked_max)
             ):
@@ -217,7 +215,6 @@ class TrackerService:
                 self._recall(writing, followed)
                 if followed.announcement.accepted_us and self._board.unexpected(followed):
                     self._wondering.put(row.id)
-            self._write_touched(writing)
             self._counts = writing.counts()
 
     def _recall(self, writing: Writing, followed: Followed) -> None:
@@ -225,22 +222,30 @@ class TrackerService:
             found = (writing.standing(host, key) for key in keys)
             self._board.recall(host, [one for one in found if one is not None])
 
-    def _write_touched(self, writing: Writing) -> list[str]:
-        touched = self._board.touched()
-        for followed in touched:
-            if followed.is_dirty:
-                followed.is_dirty = False
-                self._write(writing, followed)
-        return [followed.announcement.changeset for followed in touched]
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Writing]:
+        """Write, and with it what was touched on the board. To be used under the lock.
 
-    def _write(self, writing: Writing, followed: Followed) -> None:
-        """Write a changeset: how it stands only when that may be the last word for long."""
+        The board learns that something is written once it is committed: what the disk refuses is
+        written with whatever is written next.
+        """
+        settled = 0
+        with self.store.transaction() as writing:
+            yield writing
+            touched = self._board.touched()
+            for followed in touched:
+                if followed.is_dirty:
+                    settled += self._write(writing, followed)
+        self.counters.settled += settled
+        self._board.written(touched)
+
+    def _write(self, writing: Writing, followed: Followed) -> bool:
+        """Write a changeset as it stands; tell whether that is when it has settled."""
         announcement = followed.announcement
         still_open = not self._board.is_final(followed)
         known = writing.changeset(announcement.changeset)
         was_settled = known is not None and _summaries.decode(known.summary).settled
         summary = self._board.summary(followed, self.settings.names_max)
-        self.counters.settled += summary.settled and not was_settled
         writing.put_changeset(
             ChangesetRow(
                 announcement.changeset,
@@ -250,6 +255,7 @@ class TrackerService:
                 _encoder.encode(summary),
             )
         )
+        return summary.settled and not was_settled
 
     # Who must apply a VPC's change.
 
@@ -267,14 +273,14 @@ class TrackerService:
         with self._lock:
             followed = self._board.get(id)
             scopes = [] if followed is None else self._board.unexpected(followed)
-        if followed is None or not scopes:
+        if followed is None:
             return
-        self._reach(scopes)
-        with self._lock, self.store.transaction() as writing:
+        if scopes:
+            self._reach(scopes)
+        with self._lock, self._transaction() as writing:
             for scope in scopes:
                 self._board.expect(followed, scope, writing.followers(scope.id))
             self._recall(writing, followed)
-            self._write_touched(writing)
         self.bells.ring([id])
 
     def _reach(self, scopes: Sequence[Scope]) -> None:
@@ -301,13 +307,13 @@ class TrackerService:
         begun_s = time.monotonic()
         with self._lock:
             try:
-                with self.store.transaction() as writing:
+                with self._transaction() as writing:
                     writing.read(batch)
                     if len(self._board):
                         for report in batch.reports:
                             self._board.heard(report)
-                    touched = self._write_touched(writing)
                     self._write_heard(writing, batch)
+                    touched = [one.announcement.changeset for one in self._board.touched()]
             except EdgeError:
                 self.counters.write_failures += 1
                 raise
@@ -400,9 +406,8 @@ class TrackerService:
         """Forget what is too old, and count what there is."""
         settings = self.settings
         changesets_us = now_us - int(settings.changeset_retention_s * 1e6)
-        with self._lock, self.store.transaction() as writing:
+        with self._lock, self._transaction() as writing:
             self.counters.given_up += self._board.expire(changesets_us)
-            self._write_touched(writing)
             self.counters.hosts_forgotten += writing.forget_older(
                 silent_us=0 if self._is_new else now_us - int(settings.host_retention_s * 1e6),
                 deletes_us=now_us - int(settings.deleted_retention_s * 1e6),

@@ -45,6 +45,8 @@ def test_a_hosts_change_is_settled_by_its_host(board: Board, seconds: list[float
     assert not board.is_settled(followed)
     board.heard(report("h", line(port("h"), 1, at_us=1_250_000)))
     assert board.touched() == [followed]
+    assert len(board) == 1, "it may have to be written again"
+    board.written(board.touched())
     assert len(board) == 0
     summary = board.summary(followed, 9)
     assert summary.complete
@@ -79,20 +81,20 @@ def test_a_settled_failure_may_still_turn(board: Board) -> None:
     followed = _vpc(board, "a")
     board.heard(report("a", line(RULE, 2, FAILED, at_us=2_000_000, detail="no room")))
     assert board.is_settled(followed)
-    followed.is_dirty = False
-    assert board.touched() == [followed]
+    board.written(board.touched())
+    assert board.touched() == []
     board.heard(report("a", line(RULE, 2, at_us=9_000_000)))
     assert followed.is_dirty
     assert board.summary(followed, 9).complete
     assert board.touched() == [followed]
+    board.written([followed])
     assert len(board) == 0
 
 
 def test_mere_progress_needs_no_writing(board: Board) -> None:
     """What one of many hosts says is found again in its standings."""
     followed = _vpc(board, "a", "b")
-    board.touched()
-    followed.is_dirty = False
+    board.written(board.touched())
     board.heard(report("a", line(RULE, 2, at_us=2_000_000)))
     assert not followed.is_dirty
     assert board.touched() == [followed]

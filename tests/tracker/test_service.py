@@ -115,6 +115,37 @@ def test_a_batch_that_the_disk_refuses_is_not_taken(
     assert Questions(tracker).host("h") is not None
 
 
+def test_what_settled_while_the_disk_refused_is_written_later(tmp_path: Path) -> None:
+    """The board lets go of nothing, and holds nothing for written, before that is committed."""
+    tracker = TrackerService(lambda: NOWHERE, tmp_path)
+    tracker.store.open()
+    key, shared = port("h"), of_vpc("v", "vpc", "v")
+    tracker.announce(
+        [announcement("c", ("h\x1fh", {key: 1})), announcement("d", ("v\x1fv", {shared: 1}))]
+    )
+    tracker.accepted(["c", "d"])
+    batch = read(report("h", line(key, 1)))
+    with tracker.store.transaction() as writing:
+        writing._connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON changesets BEGIN SELECT raise(ABORT, 'disk full'); END"
+        )
+    with pytest.raises(EdgeError, match="disk full"):
+        tracker.taken(batch)
+    with pytest.raises(EdgeError, match="disk full"):
+        tracker._find_followers("d")
+    with tracker.store.transaction() as writing:
+        writing._connection.execute("DROP TRIGGER full")
+    tracker._find_followers("d")
+    tracker.taken(batch)
+    questions = Questions(tracker)
+    for id in ("c", "d"):
+        summary = questions.changeset(id, 9, 0)
+        assert summary is not None
+        assert summary.complete, id
+    assert tracker.counters.settled == 2
+    tracker.store.close()
+
+
 def test_many_changesets_of_nobody_leave_a_bounded_trace(tmp_path: Path) -> None:
     """Only the last lines are remembered, but what fails is always found."""
     small = service(tmp_path, heard_max=3)
