@@ -43,7 +43,8 @@ def answers(port: int, timeout_s: float = 0.5) -> bool:
 def free_ports(count: int) -> list[int]:
     """Return that many different ports that nobody listens on; raises `EdgeError` when there are none."""
     low, high = _LOWEST, _outgoing_from() - 1
-    first = random.randint(low, high)
+    # Of a seeded `random` two processes would get the same ports, and both take them to be free.
+    first = random.SystemRandom().randint(low, high)
     found: list[int] = []
     for step in range(high - low + 1):
         if len(found) == count:

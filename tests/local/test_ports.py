@@ -1,3 +1,4 @@
+import random
 import socket
 
 from southbound.local import ports
@@ -18,6 +19,15 @@ def test_free_ports_are_outside_the_range_of_outgoing_connections() -> None:
         client.connect(listener.getsockname())
         outgoing = client.getsockname()[1]
     assert max(ports.free_ports(50)) < 32_768 <= outgoing
+
+
+def test_who_shares_a_seed_shares_no_ports() -> None:
+    """Processes that begin alike ask at the same time, and each binds its ports only later."""
+    found = set()
+    for _ in range(5):
+        random.seed(7)
+        found.update(ports.free_ports(1))
+    assert len(found) > 1
 
 
 def test_no_ports_asked_for_are_no_ports() -> None:
