@@ -18,7 +18,12 @@ _CROWD = 1_000 * min(5, os.cpu_count() or 1)
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Other work on the machine makes a single example slow now and then; that is no fault of the code.
-hypothesis.settings.register_profile("southbound", deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "southbound",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("southbound")
 
 

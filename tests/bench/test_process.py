@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import os
-import threading
+import subprocess
+import sys
 
 from southbound.bench.process import cpu_s_of, memory_of, parse_smaps, threads_of
 
@@ -22,17 +23,34 @@ def test_memory_is_in_bytes() -> None:
 
 
 def test_a_process_is_seen_from_outside() -> None:
-    """This process has memory, has computed, and has one thread more while one more runs."""
+    """This process has memory, and has computed."""
     pid = os.getpid()
     memory = memory_of(pid)
     assert memory.resident > memory.private > 0
     before_s = cpu_s_of(pid)
     assert sum(range(2_000_000)) > 0
     assert cpu_s_of(pid) > before_s
-    done = threading.Event()
-    thread = threading.Thread(target=done.wait)
-    count = threads_of(pid)
-    thread.start()
-    assert threads_of(pid) == count + 1
-    done.set()
-    thread.join()
+
+
+_THREADS = """
+import threading
+input()
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+print(flush=True)
+input()
+"""
+
+
+def test_a_thread_more_is_seen_from_outside() -> None:
+    """In a process in which no other thread comes or goes."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        count = threads_of(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"\n"
+        assert threads_of(process.pid) == count + 1
+        process.kill()

@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -168,7 +167,9 @@ def test_ctrl_c_ends_a_command_cleanly(tmp_path: Path) -> None:
             deaf.settimeout(20)
             connection, _ = deaf.accept()
             with connection:
-                time.sleep(0.05)
+                # Once it has asked, it waits.
+                connection.settimeout(20)
+                assert connection.recv(1)
                 os.kill(process.pid, signal.SIGINT)
                 _, said = process.communicate(timeout=20)
     assert process.returncode == INTERRUPTED, said

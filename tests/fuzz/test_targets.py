@@ -42,7 +42,7 @@ def test_nothing_but_our_errors_comes_of_what_is_nearly_right(target: Target) ->
 
     @settings(
         max_examples=_SLOW.get(target.name, _EXAMPLES),
-        deadline=5_000,
+        deadline=20_000,
         phases=(Phase.explicit, Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
         database=None,

@@ -15,12 +15,12 @@ def test_what_was_spent_is_waited_for() -> None:
     began = time.monotonic()
     for _ in range(4):
         pace.spend(50)
-    assert 0.14 <= time.monotonic() - began < 2
+    assert 0.14 <= time.monotonic() - began < 10
     free = Pace(0)
     began = time.monotonic()
     for _ in range(1_000):
         free.spend(1_000_000)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 def test_whoever_waits_is_told_to_end() -> None:

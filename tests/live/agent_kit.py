@@ -39,7 +39,7 @@ _CLASSES: tuple[Literal["host", "vpc"], ...] = ("host", "vpc")
 
 
 def eventually(
-    what: Callable[[], bool], *, within_s: float = 20.0, saying: Callable[[], object] = str
+    what: Callable[[], bool], *, within_s: float = 60.0, saying: Callable[[], object] = str
 ) -> None:
     """Wait until `what` holds; fail with what `saying` says when it does not in time."""
     end_s = time.monotonic() + within_s

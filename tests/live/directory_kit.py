@@ -33,7 +33,7 @@ _DATABASES = 16
 
 
 def eventually(
-    what: Callable[[], bool], *, within_s: float = 20.0, saying: Callable[[], object] = str
+    what: Callable[[], bool], *, within_s: float = 60.0, saying: Callable[[], object] = str
 ) -> None:
     """Wait until `what` holds; fail with what `saying` says when it does not in time."""
     end_s = time.monotonic() + within_s

@@ -372,13 +372,13 @@ class Shards:
 
     # Judging.
 
-    def check(self, within_s: float = 20.0) -> None:
+    def check(self, within_s: float = 60.0) -> None:
         """Compare every agent's node with what was accepted."""
         assert not self.history.failures, self.history.failures[:3]
         for host, running in self.agents.items():
             self.check_node(host, lambda node=running.node: node, within_s)  # type: ignore[misc]
 
-    def check_node(self, host: str, look: Callable[[], Node], within_s: float = 20.0) -> None:
+    def check_node(self, host: str, look: Callable[[], Node], within_s: float = 60.0) -> None:
         """Compare one node, as it looks by and by, with what was accepted."""
         wanted = self.history.wanted(self.scopes_of(host))
 

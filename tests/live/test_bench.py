@@ -41,7 +41,7 @@ def _value(result: BenchResult, metric: str) -> float:
 def test_every_change_is_accepted_and_applied_in_time_order(stage: Stage) -> None:
     """Latencies of both sides are there, none is negative, and quantiles rise."""
     bench = LatencyBench(
-        hosts=4, vpcs=2, rate=40, seconds=1, warm_s=0.2, rest_s=0, processes=1, timeout_s=20
+        hosts=4, vpcs=2, rate=40, seconds=1, warm_s=0.2, rest_s=0, processes=1, timeout_s=60
     )
     result = run_latency(stage.directory, stage.redis_url, bench)
     for what in ("publish to applied", "publish to accepted", "bare send to consumer's hands"):
@@ -53,7 +53,7 @@ def test_every_change_is_accepted_and_applied_in_time_order(stage: Stage) -> Non
 
 def test_agents_without_state_get_all_their_ports(stage: Stage) -> None:
     """All are done, and each side's last one comes no sooner than its median."""
-    bench = BootstrapBench(agents=4, ports=3, vpcs=2, processes=2, rounds=1, rest_s=0, timeout_s=20)
+    bench = BootstrapBench(agents=4, ports=3, vpcs=2, processes=2, rounds=1, rest_s=0, timeout_s=60)
     result = run_bootstrap(stage.directory, stage.redis_url, bench)
     assert _value(result, "all agents fully applied") >= _value(result, "agent done, p50") > 0
     assert _value(result, "all bare consumers at the watermark") > 0
@@ -64,7 +64,7 @@ def test_agents_without_state_get_all_their_ports(stage: Stage) -> None:
 
 def test_one_agent_is_measured_from_outside(stage: Stage) -> None:
     """Its memory is that of its parts and what is its own, and it costs more than a bare consumer."""
-    bench = AgentBench(ports=2, starts=1, rest_s=0, idle_s=1, timeout_s=20)
+    bench = AgentBench(ports=2, starts=1, rest_s=0, idle_s=1, timeout_s=60)
     result = run_agent_bench(stage.directory, stage.redis_url, bench)
     parts = [row.value for row in result.rows if row.metric.startswith("of which ")]
     assert len(parts) == 10

@@ -15,7 +15,7 @@ def test_publishing_is_measured_beside_bare_clients(fleet: LocalFleet) -> None:
     with kit_of(fleet, topology, 14) as kit:
         directory = kit.directory()
         directory.put_topology(topology)
-        bench = PublishBench(hosts=60, vpcs=2, rounds=2, pause_s=0.0, timeout_s=30.0)
+        bench = PublishBench(hosts=60, vpcs=2, rounds=2, pause_s=0.0, timeout_s=60.0)
         result = run_publish(directory, bench, progress=lines.append)
         hosts = [f"bench-host-{number:07d}" for number in range(bench.hosts)]
         pools = {placement.pool for placement in directory.hosts(hosts).values()}

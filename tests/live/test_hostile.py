@@ -213,8 +213,8 @@ class Site:
         self.doubtful = host_scope(self.hosts[2])
 
     def settle(self, unique: Callable[[str], str]) -> str:
-        """Register a host whose slot none of this site's hosts is in; return it."""
-        taken = {self.slot(host) for host in self.hosts}
+        """Register a host whose slot nobody else is in, of this site or another; return it."""
+        taken = {self.slot(host) for host, _ in self.directory.hosts_scan()}
         for _ in range(100):
             host = unique("host")
             self.directory.register_hosts({host: self.topology.azs[0].id})

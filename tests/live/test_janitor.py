@@ -78,7 +78,7 @@ from tests.live.shards_kit import Shards
 Unique = Callable[[str], str]
 Records = list[tuple[bytes, bytes | None]]
 
-_ENOUGH_S = 20.0
+_ENOUGH_S = 60.0
 _DATABASE = 9
 _DAY_S = 86_400.0
 

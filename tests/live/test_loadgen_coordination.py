@@ -38,19 +38,19 @@ class Team:
         self.said: list[str] = []
 
     def outpost(self, seats: int) -> Outpost:
-        """Return workers with short leases."""
+        """Return workers that beat often."""
         settings = OutpostSettings(
-            redis_url=self.url, team=self.name, seats=seats, beat_s=0.1, lease_s=2.0, closing_s=5.0
+            redis_url=self.url, team=self.name, seats=seats, beat_s=0.1, lease_s=6.0, closing_s=5.0
         )
         return Outpost(settings, ROLES)
 
     @contextmanager
-    def led(self, count: int, gather_timeout_s: float = 20.0) -> Iterator[Leader]:
+    def led(self, count: int, gather_timeout_s: float = 60.0) -> Iterator[Leader]:
         """Lead, with so many workers that have hands."""
         settings = LeaderSettings(
             redis_url=self.url,
             team=self.name,
-            lease_s=2.0,
+            lease_s=6.0,
             gather_timeout_s=gather_timeout_s,
             say_every_s=0.2,
         )
@@ -127,7 +127,7 @@ def test_a_silent_worker_is_lost_when_its_lease_runs_out(team: Team) -> None:
     """A card whose worker does not beat: gathered while it was believed, then named."""
     board = Board(team.url, team.name)
     card = Card(worker="ghost", machine="nowhere", pid=1, cores=1, version=__version__)
-    board.join(card, 1.0)
+    board.join(card, 5.0)
     settings = LeaderSettings(redis_url=team.url, team=team.name, lease_s=2.0)
     with Leader(settings, team.said.append) as leader:
         leader.gather(1)
@@ -140,11 +140,11 @@ def test_an_order_that_takes_too_long_ends_the_run(team: Team) -> None:
     """The time given is the end of the wait; the hand is told off with the run."""
     with team.outpost(1) as outpost:
         with team.led(1) as leader:
-            with pytest.raises(EdgeError, match=r"no answer to linger in 0.5 s"):
-                leader.ask("linger", {leader.workers[0]: (30.0,)}, 0.5)
+            with pytest.raises(EdgeError, match=r"no answer to linger in 3 s"):
+                leader.ask("linger", {leader.workers[0]: (30.0,)}, 3.0)
             assert "lingering" in team.said
         # The leader is gone: the worker gives the hand up in the midst of what it does.
-        eventually(lambda: not outpost.pids(), within_s=10)
+        eventually(lambda: not outpost.pids())
         with team.led(1) as leader:
             assert leader.ask("add", {leader.workers[0]: (1, 2)}, 20)
 
@@ -152,7 +152,7 @@ def test_an_order_that_takes_too_long_ends_the_run(team: Team) -> None:
 def test_a_dead_leader_frees_its_workers(team: Team) -> None:
     """Its lease runs out, hands are ended, and the next leader gets the workers."""
     with team.outpost(1) as outpost:
-        settings = LeaderSettings(redis_url=team.url, team=team.name, lease_s=1.0)
+        settings = LeaderSettings(redis_url=team.url, team=team.name, lease_s=4.0)
         dead = Leader(settings, team.said.append).__enter__()
         dead.gather(1)
         dead.begin("test", dead.workers, 30)
@@ -160,7 +160,7 @@ def test_a_dead_leader_frees_its_workers(team: Team) -> None:
         dead._over.set()
         with pytest.raises(EdgeError, match="another run leads the team"), team.led(1):
             pass
-        eventually(lambda: dead.board.leader() == "", within_s=10)
+        eventually(lambda: dead.board.leader() == "")
         with team.led(1) as leader:
             assert leader.ask("add", {leader.workers[0]: (1, 2)}, 20)
         dead.board.close()
@@ -204,5 +204,9 @@ def test_clocks_of_one_machine_are_one(team: Team) -> None:
     """Redis on this machine reads this machine's clock, to half a round trip."""
     board = Board(team.url, team.name)
     clock = ask_clock(board)
-    assert abs(clock.now_us() - time.time_ns() // 1000) <= max(2_000, 2 * clock.error_us)
+    error_us = max(2_000, 2 * clock.error_us)
+    before_us = time.time_ns() // 1000
+    now_us = clock.now_us()
+    after_us = time.time_ns() // 1000
+    assert before_us - error_us <= now_us <= after_us + error_us
     board.close()

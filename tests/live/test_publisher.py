@@ -32,7 +32,7 @@ from southbound.wire.keys import scope_prefix
 from tests.live.directory_kit import DirectoryKit, eventually, kit_of, prepared_topology
 
 Unique = Callable[[str], str]
-_S = 20.0
+_S = 60.0
 
 
 class World:
@@ -247,7 +247,7 @@ def test_outages(fleet_factory: Callable[..., LocalFleet], unique: Unique) -> No
     with kit_of(fleet, prepared_topology(fleet), 0) as kit:
         world = World(kit)
         world.directory.put_topology(kit.topology)
-        publisher = world.publisher(delivery_timeout_ms=20_000)
+        publisher = world.publisher(delivery_timeout_ms=60_000)
         scope = host_scope(world.host(unique))
         publisher.publish(_change(scope, 1)).accepted.result(_S)
         fleet.stop(REDIS)
@@ -264,7 +264,7 @@ def test_outages(fleet_factory: Callable[..., LocalFleet], unique: Unique) -> No
                 fleet.kill("c1")
                 fleet.start("c1")
             time.sleep(0.002)
-        outcomes = [receipt.accepted.exception(60) for receipt in receipts]
+        outcomes = [receipt.accepted.exception(90) for receipt in receipts]
         assert all(one is None or isinstance(one, OutcomeUnknown) for one in outcomes)
         accepted = {
             revision

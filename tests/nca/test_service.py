@@ -90,7 +90,7 @@ def agent(locator: Locator, applier: MemoryApplier, tmp_path: Path) -> Iterator[
 
 def soon(what: Callable[[], bool]) -> None:
     """Wait until it holds."""
-    end_s = time.monotonic() + 10.0
+    end_s = time.monotonic() + 60.0
     while not what():
         assert time.monotonic() < end_s, "not in time"
         time.sleep(0.005)
@@ -240,7 +240,7 @@ def test_an_agent_whose_disk_refuses_can_be_stopped(
     soon(lambda: agent.counters.persist_failures > 0)
     begun_s = time.monotonic()
     agent.stop()
-    assert time.monotonic() - begun_s < 5.0
+    assert time.monotonic() - begun_s < 20.0
 
 
 def test_a_store_that_breaks_while_in_use_is_replaced(

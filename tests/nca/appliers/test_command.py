@@ -144,16 +144,16 @@ def test_what_takes_too_long_is_killed_with_its_children(tmp_path: Path) -> None
         "time.sleep(600)"
     )
     began_s = time.monotonic()
-    failed = python(code, timeout_s=2.0).apply(PLAN)
-    assert time.monotonic() - began_s < 10
+    failed = python(code, timeout_s=5.0).apply(PLAN)
+    assert time.monotonic() - began_s < 60
     assert set(failed.values()) == {"the command did not end within its time limit"}
     for pid in map(int, note.read_text().split()):
         wait_until_gone(pid)
 
 
 def wait_until_gone(pid: int) -> None:
-    """Return when the process has ended; fail when it does not within ten seconds."""
-    deadline_s = time.monotonic() + 10
+    """Return when the process has ended; fail when it does not within a minute."""
+    deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -175,7 +175,7 @@ def test_a_daemon_left_behind_does_not_hold_the_agent_up(tmp_path: Path) -> None
     )
     began_s = time.monotonic()
     assert python(code).apply(PLAN) == {P1: "no"}
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 60
     psutil.Process(int(note.read_text())).kill()
 
 
