@@ -497,8 +497,11 @@ class Writing(Reader):
             report.host, part.taken_us, part.index, part.count
         ):
             return
+        # An inventory names no deletes that are done: it does not deny them, either.
         self._connection.execute(
-            "DELETE FROM standings WHERE host = ? AND told_us < ?", (report.host, part.taken_us)
+            "DELETE FROM standings WHERE host = ? AND told_us < ?"
+            " AND NOT (deleted AND open_revision = 0)",
+            (report.host, part.taken_us),
         )
         self._connection.execute(
             "INSERT INTO hosts VALUES (?, '', ?, ?) ON CONFLICT DO UPDATE SET"

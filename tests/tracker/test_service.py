@@ -146,6 +146,17 @@ def test_what_settled_while_the_disk_refused_is_written_later(tmp_path: Path) ->
     tracker.store.close()
 
 
+def test_an_announcement_that_comes_late_finds_what_was_deleted_since(
+    tracker: TrackerService,
+) -> None:
+    """The host has told of the later delete, then of everything it has, and will say no more."""
+    key = port("h")
+    told = report("h", line(key, 1, at_us=10)), report("h", line(key, 2, at_us=20, deleted=True))
+    tracker.taken(read(*told, inventory("h", 50)))
+    tracker.announce([announcement("c", ("h\x1fh", {key: 1}))])
+    assert not tracker.is_open("c")
+
+
 def test_many_changesets_of_nobody_leave_a_bounded_trace(tmp_path: Path) -> None:
     """Only the last lines are remembered, but what fails is always found."""
     small = service(tmp_path, heard_max=3)

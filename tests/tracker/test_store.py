@@ -115,6 +115,14 @@ def test_an_inventory_says_what_is_not_there_any_more(store: Store) -> None:
     assert _known(store, key=new).revision == 1
 
 
+def test_an_inventory_does_not_deny_what_was_deleted(store: Store) -> None:
+    """It names no deletes that are done; they are remembered for who is announced late."""
+    _take(store, report("h", line(KEY, 3, at_us=10, deleted=True)), inventory("h", 50))
+    assert (_known(store).revision, _known(store).deleted) == (3, True)
+    _take(store, report("h", line(KEY, 4, PENDING, at_us=60)), inventory("h", 70))
+    assert _standing(store) is None, "revision 4 was told of, and is not there"
+
+
 def test_an_inventory_in_parts_counts_when_it_is_whole(store: Store) -> None:
     """In any order, and told twice; parts of another one do not fill it up."""
     gone = port("h", "gone")
