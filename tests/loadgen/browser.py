@@ -30,7 +30,7 @@ _OPTIONS = (
     "--disable-dev-shm-usage",
     "--remote-debugging-pipe",
 )
-_TIMEOUT_S = 40.0
+_TIMEOUT_S = 120.0
 
 
 def find_browser() -> str | None:

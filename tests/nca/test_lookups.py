@@ -12,7 +12,7 @@ from southbound.partitioning.placement import Placement, VpcPlacement
 from southbound.partitioning.topology import Cluster, Topology
 from tests.nca.world import TOPOLOGY
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class Locator:
@@ -22,6 +22,7 @@ class Locator:
         self.failures = failures
         self.asked: list[tuple[str, ...]] = []
         self.gate = threading.Event()
+        self.reached = threading.Event()
         self.gate.set()
 
     @property
@@ -38,6 +39,7 @@ class Locator:
 
     def hosts(self, ids: Iterable[str]) -> Mapping[str, Placement]:
         """Return what is known: hosts whose name begins with `known`."""
+        self.reached.set()
         self.gate.wait(WAIT_S)
         ids = tuple(sorted(ids))
         self.asked.append(ids)
@@ -120,6 +122,7 @@ def test_questions_that_wait_are_asked_together(locator: Locator, ask: Ask) -> N
     """One look-up for all hosts, and one question for each."""
     locator.gate.clear()
     answers = [ask("known0")]
+    assert locator.reached.wait(WAIT_S)
     answers += [ask(f"known{number}", "v") for number in range(1, 5)]
     again = ask("known4", "w")
     locator.gate.set()
@@ -175,6 +178,7 @@ def test_a_forgotten_question_is_not_asked(locator: Locator, ask: Ask, lookups: 
     """As when its agent stops while the directory is away."""
     locator.gate.clear()
     first = ask("known0")
+    assert locator.reached.wait(WAIT_S)
     ask("known1")
     lookups.forget("known1")
     locator.gate.set()
