@@ -232,7 +232,7 @@ class Stage:
         """How many revisions were accepted in all."""
         return sum(self.shards.history.accepted.values())
 
-    def has(self, host: Host, wanted: Mapping[ResourceKey, int], within_s: float = 30.0) -> None:
+    def has(self, host: Host, wanted: Mapping[ResourceKey, int], within_s: float = 60.0) -> None:
         """Wait until a host has at least these revisions."""
 
         def lacking() -> dict[ResourceKey, tuple[int, int]]:

@@ -242,10 +242,10 @@ def test_a_tracker(stage: Stage, cell: Cell, name: str, tmp_path: Path) -> None:
                 sent.append(_announced(stage, client, scope, len(sent) + 1))
             child.dies_at(name)
         with tracker(""):
-            eventually(lambda: stage.is_answering(client), within_s=30)
+            eventually(lambda: stage.is_answering(client))
             sent.append(_announced(stage, client, scope, len(sent) + 1))
             for changeset in sent[-5:]:
-                told = client.changeset(changeset.id, timeout_s=20.0)
+                told = client.changeset(changeset.id, timeout_s=60.0)
                 # The last word on one that could not be announced is a report's alone.
                 assert told is not None
                 assert told.settled or told.standing == "heard", told
@@ -265,7 +265,7 @@ def _announced(stage: Stage, client: TrackerClient, scope: Scope, revision: int)
     made = Changeset(id, (Resource(scope, "router", "r", revision, {"n": revision}),))
     with contextlib.suppress(EdgeError):
         client.announce([made])
-    stage.busy[0].publish(made).accepted.result(20)
+    stage.busy[0].publish(made).accepted.result(60)
     with contextlib.suppress(EdgeError):
         client.settle([id], {})
     return made
