@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from southbound.partitioning.topology import Topology
     from southbound.rebalance.executor import Progress
     from southbound.rebalance.ledger import PlanState
+    from southbound.rebalance.recovery import Leftovers
 
 _LOADS = ("cluster", "pool", "class", "slots", "now", "then", "now_p50_p99_max", "then_p50_p99_max")
 _TRAFFIC = (*_LOADS, "busiest_now", "busiest_then")
 _MOVES = ("action", "class", "from", "to", "streams", "slot_pairs")
 _STATES = ("plan", "goal", "state", "done", "of", "under_way", "begun", "owner", "trouble")
+_LEFTOVERS = ("what", "class", "id", "from", "to")
 _WORDS = {"move": "move", "add": "add replica", "home": "new home", "drop": "drop replica"}
 
 
@@ -128,6 +130,23 @@ def _state(state: PlanState) -> str:
         abandoned = any(note.state == "abandoned" for note in state.notes.values())
         return "abandoned" if abandoned else "done, some skipped" if skipped else "done"
     return "under way" if state.moves or state.notes else "begun"
+
+
+def show_leftovers(session: Session, found: Leftovers) -> None:
+    """Print what moves have left behind, one thing a row."""
+    rows: list[tuple[str, str, str, str, str]] = []
+    for one in found.moves:
+        to = one.pool or ("" if one.action == "drop" else one.cluster)
+        rows.append((_WORDS[one.action], one.cls, one.id, one.old_placement.pool, to))
+    for stay in found.stays:
+        pool = stay.placement.pool
+        rows.append(("seal", stay.scope.cls.value, stay.scope.id, pool, pool))
+    for scope, those in found.kept.items():
+        for kept in those:
+            place = f"{kept.pool}/{kept.slot}"
+            rows.append(("reservation", scope.cls.value, scope.id, "", place))
+    rows += [("in doubt", one.scope.cls.value, one.scope.id, one.why, "") for one in found.doubts]
+    show(session, _LEFTOVERS, rows, "leftovers")
 
 
 def show_standings(session: Session, standings: Sequence[Standing]) -> None:

@@ -23,6 +23,7 @@ from southbound.cli.progress import counting, say
 from southbound.cli.session import Session
 from southbound.cli.shard_tables import (
     goal_text,
+    show_leftovers,
     show_plan,
     show_result,
     show_standings,
@@ -270,6 +271,45 @@ def rollback(
         with _interruptible(executor), counting("streams") as advance:
             done = executor.roll_back(id, lambda one: advance(one.done, one.total))
         _end(session, executor, done)
+
+
+@app.command(cls=Verb)
+def recover(
+    ctx: typer.Context,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    hosts_per_round: HostsPerRound = 100,
+    records_per_second: RecordsPerSecond = 0.0,
+    pause: Pause = 0.0,
+) -> None:
+    """End moves of plans that are gone (sb.rebalance cut, or made anew); free what they had reserved."""
+    session = session_of(ctx)
+    settings = _settings(hosts_per_round, records_per_second, pause)
+    with _executor(session, settings) as (_, executor):
+        say("reading the slots of everything that has moved")
+        found = executor.leftovers()
+        if found.is_empty:
+            say("nothing was left behind")
+            return
+        if not session.is_json or dry_run:
+            show_leftovers(session, found)
+        if dry_run:
+            say("dry run: nothing was changed")
+            return
+        kept = sum(map(len, found.kept.values()))
+        ends = len(found.moves) + len(found.stays)
+        if ends or kept:
+            _ask(f"end {ends} moves and give up {kept} reservations?", yes)
+        plan_id = executor.begin_recovery(found)
+        say(f"{kept} reservations given up")
+        if plan_id:
+            _run(session, executor, plan_id)
+    if found.doubts:
+        raise Unfinished(
+            f"{len(found.doubts)} streams cannot be ended from here, such as {found.doubts[0].scope} "
+            f"({found.doubts[0].why}): start the agents that read them again, then publish anew what "
+            "was sent to them since they have left"
+        )
 
 
 def _settings(hosts_per_round: int, records_per_second: float, pause: float) -> RebalanceSettings:

@@ -20,10 +20,12 @@ import msgspec
 
 from southbound.directory.audit import Audit, Difference
 from southbound.directory.cache import Cache
+from southbound.directory.chronicle import Chronicler
 from southbound.directory.decider import Decider, Reservation
 from southbound.directory.follower import Follower
 from southbound.directory.forward import Forward, Progress, TopologyChanged
-from southbound.directory.index import Index
+from southbound.directory.index import Index, parse_reservations
+from southbound.directory.index import Reservation as Kept
 from southbound.directory.keys import (
     HOST,
     PUBLIC,
@@ -59,6 +61,7 @@ _Done = TypeVar("_Done")
 _IDLE_S = 10.0
 _FAULTS_MAX = 20
 _CLASSES = {HOST: "host", VPC: "VPC", PUBLIC: "public resource"}
+_SCOPES = {HOST: ScopeClass.HOST, VPC: ScopeClass.VPC}
 
 
 def _side_by_side(lanes: Sequence[Iterator[_Done]]) -> Iterator[_Done]:
@@ -102,6 +105,7 @@ class Directory:
         self._memory.on_forget(self._forget)
         self._registrar = Registrar(self._index, self._forward, self._rows)
         self._decider = Decider(self._index, self._forward, self._rows)
+        self._chronicler = Chronicler(self._forward, self._current, settings)
         self._roll_call = RollCall(self._link)
         self._audit = Audit(self._index, self._forward, self._current, self._rows, settings)
         size = 0 if settings.visitor else settings.cached_max
@@ -500,6 +504,37 @@ class Directory:
             if len(rows) == len(asked) or self._memory.check_absence(f"{len(asked)} rows"):
                 return rows
         raise EdgeError("Redis changes too often to read rows of it", retryable=True)
+
+    def chronicle(self, scopes: Iterable[Scope]) -> dict[Scope, Mapping[int, str]]:
+        """Return by epoch the rows that scopes have had, as far as the journals still tell them.
+
+        Reads the journals from where they begin. Raises `EdgeError`.
+        """
+        texts = {scope_text(scope): scope for scope in scopes}
+        with self._visit():
+            found = self._chronicler.of(texts)
+        return {texts[text]: rows for text, rows in found.items()}
+
+    def reservations(self) -> dict[Scope, list[Kept]]:
+        """Return the slots that are kept for hosts and VPCs until their rows name them.
+
+        Raises `EdgeError`.
+        """
+        return {
+            Scope(_SCOPES[letter], field): parse_reservations(found)
+            for text, found in self._index.reservations()
+            for letter, field in [parts_of(text)]
+            if letter in _SCOPES
+        }
+
+    def release(self, kept: Mapping[Scope, Iterable[Kept]]) -> int:
+        """Give up reservations; return how many of them were there as `reservations` told them.
+
+        One that somebody carries on after all is no harm: its slot counts one more once the row does.
+        Raises `EdgeError`.
+        """
+        pairs = [(scope_text(scope), one) for scope, those in kept.items() for one in those]
+        return self._index.release(pairs)
 
     def _first_placement(self, scope: Scope, row: str) -> Placement:
         return self._rows.host(row) if scope.cls is ScopeClass.HOST else self._rows.vpc(row).home

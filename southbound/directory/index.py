@@ -219,6 +219,18 @@ class Index:
             pairs = list(_pairs([part.decode() for part in _flat(answer)]))
         yield from pairs
 
+    def release(self, kept: Sequence[tuple[str, Reservation]]) -> int:
+        """Give up reservations, by key text; return how many of them were still as they are given here."""
+        given_up = 0
+        for piece in self._pieces(kept):
+            items: list[str | int] = []
+            for text, one in piece:
+                items += (text, one.epoch, one.pool, one.slot, one.at_s)
+            answer = self._run("release", items=items)
+            with _understanding("release"):
+                given_up += int(answer)
+        return given_up
+
     def topology_document(self) -> tuple[int, str] | None:
         """Return the stored topology's version and document; None when there is none."""
         found = self._link.call("HMGET", f"{PREFIX}topology", "version", "document")

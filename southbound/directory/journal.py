@@ -77,9 +77,14 @@ class Journal:
         kafka_id = self._asker.kafka_id(self._timeout_s)
         return JournalEnd(kafka_id, self._asker.end(self._timeout_s))
 
+    def bounds(self) -> tuple[int, int]:
+        """Ask where the journal begins, which compaction never moves, and where it ends."""
+        self._used_at = time.monotonic()
+        return self._asker.bounds(self._timeout_s)
+
     def check_whole(self) -> None:
         """Raise `EdgeError` when the journal has lost its beginning, which compaction never takes."""
-        low, _ = self._asker.bounds(self._timeout_s)
+        low, _ = self.bounds()
         if low > 0:
             raise EdgeError(
                 f"the journal of AZ {self.az} begins at offset {low}: what stood before it is gone, "

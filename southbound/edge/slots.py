@@ -60,7 +60,7 @@ class Outgoing(NamedTuple):
 
 
 class SlotEnds:
-    """Asks for the ends of many partitions. For one thread; making it does no IO.
+    """Asks for the ends, or the beginnings, of many partitions. For one thread; making it does no IO.
 
     `kafka_id` of the cluster, where given, must be the brokers'; else the first one seen stays.
     """
@@ -74,31 +74,39 @@ class SlotEnds:
 
     def ends(self, places: Iterable[Place], timeout_s: float) -> dict[Place, int]:
         """Return the offset that the next record of each will get. Raises `EdgeError`."""
+        return self._asked(places, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
+
+    def begins(self, places: Iterable[Place], timeout_s: float) -> dict[Place, int]:
+        """Return the first offset of each that can be read; compaction never moves it. Raises `EdgeError`."""
+        return self._asked(places, OffsetSpec.earliest(), timeout_s)  # type: ignore[no-untyped-call]
+
+    def _asked(
+        self, places: Iterable[Place], spec: OffsetSpec, timeout_s: float
+    ) -> dict[Place, int]:
         if self._client is None:
             self._client = AdminClient(base_config(self._cluster, self._client_id))
         try:
-            return self._ends(self._client, places, timeout_s)
+            return self._offsets(self._client, places, spec, timeout_s)
         except EdgeError:
             # It keeps for minutes what it knows of leaders, those too that brokers refuse by now.
             self.close()
             raise
 
-    def _ends(
-        self, client: AdminClient, places: Iterable[Place], timeout_s: float
+    def _offsets(
+        self, client: AdminClient, places: Iterable[Place], spec: OffsetSpec, timeout_s: float
     ) -> dict[Place, int]:
         self._identify(client, timeout_s)
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         wanted = [TopicPartition(*place) for place in dict.fromkeys(places)]
         found: dict[Place, int] = {}
         for first in range(0, len(wanted), _BATCH):
-            asked = dict.fromkeys(wanted[first : first + _BATCH], latest)
+            asked = dict.fromkeys(wanted[first : first + _BATCH], spec)
             answers = client.list_offsets(asked, request_timeout=timeout_s)
             for at, answer in answers.items():
                 found[Place(at.topic, at.partition)] = self._answer(answer, at, timeout_s)
         return found
 
     def _answer(self, answer: Future[Any], at: TopicPartition, timeout_s: float) -> int:
-        doing = f"asking for the end of {at.topic}/{at.partition} of cluster {self._cluster.id}"
+        doing = f"asking for an end of {at.topic}/{at.partition} of cluster {self._cluster.id}"
         try:
             return int(answer.result(timeout_s).offset)
         except KafkaException as error:

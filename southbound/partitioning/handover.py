@@ -98,6 +98,7 @@ __all__ = [
     "abandon",
     "advance",
     "claim",
+    "decided_move",
     "decode_record",
     "encode_record",
     "follows",
@@ -135,6 +136,22 @@ def plan_move(
     step = Step.PRECOPIED if kind is Kind.REMOVE else Step.PLANNED
     move = Move(
         plan=plan, id=id, kind=kind, old=slots[0], new=slots[1], parts=tuple(fresh), step=step
+    )
+    check(move)
+    return move
+
+
+def decided_move(
+    plan: str, id: str, kind: Kind, slots: tuple[Address, Address | None], part: Part
+) -> Move:
+    """Return a record of a move that the journal has decided, and of which no other is left.
+
+    The part says what was decided. How much was copied nobody knows: the delta begins at the beginning
+    of the old stream. Raises `PlanError` for a move that cannot be carried out.
+    """
+    left = msgspec.structs.replace(part, standing=Standing.LEFT, copied=0)
+    move = Move(
+        plan=plan, id=id, kind=kind, old=slots[0], new=slots[1], parts=(left,), step=Step.DECIDED
     )
     check(move)
     return move

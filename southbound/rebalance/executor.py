@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from itertools import starmap
 from types import TracebackType
 from typing import Self
 
@@ -33,7 +34,15 @@ from southbound.partitioning.handover import (
     note_error,
 )
 from southbound.partitioning.placement import parse_placement, parse_vpc_placement
-from southbound.partitioning.plan import Plan, PlannedMove, batches, check_topology, drift
+from southbound.partitioning.plan import (
+    Goal,
+    Plan,
+    PlannedMove,
+    batches,
+    check_topology,
+    drift,
+    in_order,
+)
 from southbound.partitioning.planner import back
 from southbound.partitioning.steps import Outcome
 from southbound.partitioning.topology import REBALANCE_TOPIC
@@ -42,11 +51,12 @@ from southbound.rebalance.backlog import Backlog
 from southbound.rebalance.hands import Hands, Task
 from southbound.rebalance.ledger import Batch, Ledger, Note, PlanState
 from southbound.rebalance.patience import Patience
+from southbound.rebalance.recovery import Leftovers, Recovery
 from southbound.rebalance.rehoming import Rehomer
 from southbound.rebalance.rounds import next_group, record_of, scope_of, undoing, without
 from southbound.rebalance.seeding import Seeder
 from southbound.rebalance.slots import Slots
-from southbound.resources import ScopeClass
+from southbound.resources import Scope, ScopeClass
 from southbound.settings import RebalanceSettings
 
 _STORED = frozenset({Step.PRECOPIED, Step.MARKED, Step.DONE, Step.ABANDONED})
@@ -177,11 +187,14 @@ class Executor:
         return self._write(plan, undoes)
 
     def _write(self, plan: Plan, undoes: str) -> str:
+        runs = batches(plan.moves, self._directory.topology, self.settings.batch_parts)
+        self._forgetting().begin(plan, list(starmap(Batch, enumerate(runs))), undoes)
+        return plan.id
+
+    def _forgetting(self) -> Ledger:
         ledger = self._opened()
         ledger.forget(self._log_time.now_us() - int(self.settings.keep_s * 1e6))
-        runs = batches(plan.moves, self._directory.topology, self.settings.batch_parts)
-        ledger.begin(plan, [Batch(number, run) for number, run in enumerate(runs)], undoes)
-        return plan.id
+        return ledger
 
     def _opened(self) -> Ledger:
         if self._ledger is None:
@@ -207,6 +220,49 @@ class Executor:
                 ) from error
             raise
         return ledger
+
+    # What plans have left behind that are gone.
+
+    def leftovers(self) -> Leftovers:
+        """Look for moves, and reservations, that no plan carries on. Reads the slots of all that has moved."""
+        return Recovery(self._directory, self._slots).find(self._busy)
+
+    def _busy(self) -> set[Scope]:
+        """Return the streams of plans that are not finished. Raises `WireError` for one in doubt."""
+        ledger = self._fresh()
+        ledger.check()
+        return {
+            scope_of(move)
+            for state in ledger.plans()
+            for batch in state.rest()
+            for move in batch.moves
+        }
+
+    def begin_recovery(self, found: Leftovers) -> str:
+        """Give up the reservations, seal what stays, and begin the plan that ends the moves.
+
+        Return its id, empty when no move is to be ended. May be repeated after any error.
+        """
+        self._directory.release(found.kept)
+        topology = self._directory.topology
+        moves = in_order(found.moves, topology)
+        goal = Goal(kind="recover")
+        plan = Plan(
+            goal=goal,
+            map_version=found.map_version,
+            topology_version=topology.version,
+            moves=moves,
+        )
+        ledger = self._forgetting()
+        if found.stays:
+            Recovery(self._directory, self._slots).seal(found.stays)
+        if not moves:
+            return ""
+        parts = {one.planned: one for one in found.abandoned}
+        records = {n: parts[one].record(plan.id, n, topology) for n, one in enumerate(moves)}
+        begun = {n: record for n, record in records.items() if record is not None}
+        ledger.begin(plan, [Batch(n, (one,)) for n, one in enumerate(moves)], records=begun)
+        return plan.id
 
     # Running.
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -169,6 +169,11 @@ class Ledger:
             )
         return found if found is not None and found.is_whole else None
 
+    def check(self) -> None:
+        """Raise `WireError` when a record of any plan cannot be read."""
+        for id in self._plans:
+            self.plan(id)
+
     def _read_to(self, end: int, low: int = 0) -> None:
         at = low if self._position is None else self._position
         while at < end:
@@ -240,8 +245,17 @@ class Ledger:
 
     # Writing.
 
-    def begin(self, plan: Plan, batches: Sequence[Batch], undoes: str = "") -> PlanState:
-        """Write a plan. Raises `StaleMap` when it was begun before."""
+    def begin(
+        self,
+        plan: Plan,
+        batches: Sequence[Batch],
+        undoes: str = "",
+        records: Mapping[int, Move] | None = None,
+    ) -> PlanState:
+        """Write a plan. Raises `StaleMap` when it was begun before.
+
+        `records`: of batches that were begun elsewhere, by number; nobody has claimed them yet.
+        """
         self.refresh()
         if self.plan(plan.id) is not None:
             raise StaleMap(f"plan {plan.id} was begun already: resume it, or make a new one")
@@ -258,6 +272,8 @@ class Ledger:
         for number, chunk in enumerate(chunks):
             key = _key("batches", plan.id, number)
             self._appender.append([(key, msgspec.json.encode(chunk))])
+        found = (records or {}).items()
+        self._append([(_key("move", plan.id, n), encode_record(one)) for n, one in found])
         # The header comes last: a plan without one was never begun.
         self.put_header(header)
         state = self.plan(plan.id)

@@ -59,6 +59,14 @@ class Slots:
             found.update((address, ends[_place(address)]) for address in there)
         return found
 
+    def begins(self, addresses: Iterable[Address]) -> dict[Address, int]:
+        """Return the first offset of each slot that can be read."""
+        found: dict[Address, int] = {}
+        for cluster, there in _by_cluster(addresses, lambda address: address.cluster):
+            begins = self._asker(cluster).begins(map(_place, there), self._timeout_s)
+            found.update((address, begins[_place(address)]) for address in there)
+        return found
+
     def read(self, ranges: Mapping[Address, tuple[int, int]]) -> dict[Address, list[Record]]:
         """Return the records of each slot from its first offset to before its second."""
         return {

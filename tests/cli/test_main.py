@@ -36,6 +36,7 @@ COMMANDS = [
     "tracker run",
     "directory verify",
     "directory rebuild",
+    "shards recover",
     "doctor",
     "demo",
 ]
@@ -46,6 +47,7 @@ NEEDS_REDIS = [
     ["hosts", "register", "--az", "az-a", "h1"],
     ["vpcs", "list"],
     ["directory", "verify"],
+    ["shards", "recover"],
     ["agent", "run", "--host", "h1"],
     ["worker", "run", "--kind", "elb"],
     ["tracker", "run", "--listen", "127.0.0.1:0"],

@@ -480,12 +480,12 @@ def test_a_journal_cut_under_everybody(
 
 
 def test_plans_cut_under_an_executor(stage: Stage, cell: Cell) -> None:
-    """The records of a plan under way are deleted; after a rebuild its hosts can be moved."""
+    """The records of a plan under way are deleted; what it had reserved is given up, and its hosts move."""
     cell.is_about(
         "executor",
         "cut",
         "every record of sb.rebalance deleted between the copies and the decision of a move",
-        holds="it is refused; nothing accepted is lost, nothing falls; after a rebuild a new plan ends",
+        holds="it is refused; nothing accepted is lost, nothing falls; after shards recover a new plan ends",
         promises=(1, 2, 5),
     )
     shards = stage.shards
@@ -497,12 +497,57 @@ def test_plans_cut_under_an_executor(stage: Stage, cell: Cell) -> None:
         Topic(shards, "c1", REBALANCE_TOPIC).cut(0)
         with shards.executor() as executor, pytest.raises(SouthboundError):
             executor.run(plan)
-        # The slots that it had reserved are nobody's now; a rebuild knows only what is decided.
-        shards.directory.rebuild()
+        # The slots that it had reserved are nobody's now.
+        with shards.executor() as executor:
+            found = executor.leftovers()
+            assert ({scope.id for scope in found.kept}, found.moves) == (set(hosts), ())
+            assert executor.begin_recovery(found) == ""
         shards.move(Goal(kind="hosts", what=tuple(hosts), to="c2"), leave_together=1)
         published = len(shards.history.sent_at)
         eventually(lambda: len(shards.history.sent_at) > published + 50)
     shards.check()
     for host in hosts:
+        shards.stop(host)
+    cell.count(operations=stage.accepted, faults=1)
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param("appendjournal", marks=pytest.mark.subset),
+        "announcemoves",
+        "mark",
+        "delta",
+    ],
+)
+def test_plans_cut_behind_the_decision(stage: Stage, cell: Cell, at: str) -> None:
+    """Hosts have left, and nothing is left that says who brings their moves to an end."""
+    cell.is_about(
+        "executor",
+        "cut",
+        f"every record of sb.rebalance deleted once an executor has died at {at}.after",
+        holds="shards recover ends the moves without a restart of an agent; nothing accepted is lost, "
+        "nothing falls; the hosts can be moved again",
+        promises=(1, 2, 5),
+    )
+    shards = stage.shards
+    with stage.served(2) as hosts:
+        with shards.executor() as executor:
+            plan = executor.begin(shards.plan(Goal(kind="hosts", what=tuple(hosts), to="c2")))
+        with Child("move", stage.redis_url, plan, armed=f"executor.{at}.after=kill") as child:
+            child.dies_at(f"executor.{at}.after")
+        Topic(shards, "c1", REBALANCE_TOPIC).cut(0)
+        with shards.executor() as executor:
+            found = executor.leftovers()
+            assert ({move.id for move in found.moves}, found.doubts) == (set(hosts), ())
+            done = executor.run(executor.begin_recovery(found))
+            assert (done.done, done.failed) == (2, {})
+            assert executor.leftovers().is_empty
+        published = len(shards.history.sent_at)
+        eventually(lambda: len(shards.history.sent_at) > published + 50)
+    shards.check()
+    shards.move(Goal(kind="hosts", what=tuple(hosts), to="c1"), leave_together=1)
+    for host in hosts:
+        has(shards.agents[host], Pen(stage.busy[0]).write(host, names(1), 1))
         shards.stop(host)
     cell.count(operations=stage.accepted, faults=1)

@@ -22,9 +22,11 @@ from southbound.edge.admin import apply_topics
 from southbound.errors import StaleMap
 from southbound.local.fleet import LocalFleet
 from southbound.partitioning.placement import address_of
-from southbound.partitioning.plan import Goal
+from southbound.partitioning.plan import Goal, Plan
 from southbound.partitioning.topology import Pool, Topology
 from southbound.producer import Publisher
+from southbound.rebalance.ledger import _keys
+from southbound.rebalance.recovery import Leftovers, Recovery
 from southbound.resources import Changeset, Op, Resource, ResourceKey, host_scope, vpc_scope
 from tests.live.conftest import FleetFactory
 from tests.live.directory_kit import DirectoryKit, eventually, kit_of
@@ -459,6 +461,129 @@ def test_what_was_moved_is_moved_back(shards: Shards) -> None:
     }
     assert {place.epoch - before[host].epoch for host, place in now.items()} == {0, 2}
     shards.check()
+
+
+def cut_short(shards: Shards, plan: Plan, at: str, *, back: bool = False) -> None:
+    """Begin a plan, let its executor die, and take everything out of the ledger that told of it."""
+    with shards.executor(failpoint=crashing(at)) as executor:
+        id = executor.begin(plan)
+        with pytest.raises(Crash):
+            executor.run(id)
+    if back:
+        with shards.executor(failpoint=crashing("Seal:before")) as executor, pytest.raises(Crash):
+            executor.roll_back(id)
+    with shards.executor() as executor:
+        state = executor.plan(id)
+        assert executor._ledger is not None
+        executor._ledger._appender.append([(key, None) for key in _keys(state)])
+
+
+def recovered(shards: Shards, *ids: str) -> Leftovers:
+    """Bring to an end what is left behind of hosts and VPCs; return what that was."""
+    with shards.executor() as executor:
+        found = executor.leftovers()
+        mine = Leftovers(
+            found.map_version,
+            tuple(one for one in found.abandoned if one.planned.id in ids),
+            tuple(one for one in found.stays if one.scope.id in ids),
+            tuple(one for one in found.doubts if one.scope.id in ids),
+            {scope: kept for scope, kept in found.kept.items() if scope.id in ids},
+        )
+        plan = executor.begin_recovery(mine)
+        if plan:
+            assert executor.run(plan).failed == {}
+        again = executor.leftovers()
+        assert {move.id for move in again.moves}.isdisjoint(ids)
+        assert {one.scope.id for one in again.stays}.isdisjoint(ids)
+        assert {scope.id for scope in again.kept}.isdisjoint(ids)
+    return mine
+
+
+def test_vpcs_that_left_without_a_plan_are_brought_to_an_end(shards: Shards) -> None:
+    """A replica that moves, a home that is given away, a replica that goes: the ledger forgets each."""
+    first, second = (*shards.hosts(1, "c1"), *shards.hosts(1, "c2"))
+    vpc = shards.unique("vpc")
+    shards.directory.ensure_vpcs({vpc: "c1"})
+    publisher = shards.publisher()
+    for host in (first, second):
+        shards.agent(host)
+        shards.join(publisher, host, vpc)
+    with shards.traffic([vpc_scope(vpc), host_scope(first)]):
+        other = {"c1-v": "c1-w", "c1-w": "c1-v"}[shards.vpc(vpc).home.pool]
+        cut_short(shards, shards.plan(Goal(kind="vpcs", what=(vpc,), to=other)), "Mark:before")
+        assert [move.action for move in recovered(shards, vpc).moves] == ["move"]
+        assert recovered(shards, vpc).moves == ()
+        shards.move(Goal(kind="vpcs", what=(vpc,), to="c2"))
+        shards.move(Goal(kind="vpcs", what=(vpc,), to="c1"))
+        port = ResourceKey(host_scope(second), "port", f"port-{vpc}")
+        gone = Changeset(shards.unique("gone"), (Resource(*port, 2, op=Op.DELETE),))
+        shards.stop(second)
+        shards.history.settle([(gone, publisher.publish(gone))])
+        cut_short(shards, shards.unused_plan(), "Mark:before")
+        assert [move.action for move in recovered(shards, vpc).moves] == ["drop"]
+    shards.vpcs_of[second].clear()
+    shards.check()
+    assert shards.vpc(vpc).home.pool == other
+    assert len(shards.vpc(vpc).replicas) == 1
+
+
+def test_a_host_that_stays_without_a_plan_is_sealed(shards: Shards) -> None:
+    """Its plan was taken back, and forgotten before the seal was there; it can be moved after that."""
+    (host,) = shards.hosts(1, "c1")
+    shards.agent(host)
+    with shards.traffic([host_scope(host)]):
+        cut_short(shards, host_plan(shards, host), "Precopy:after", back=True)
+        found = recovered(shards, host)
+        assert ([stay.scope.id for stay in found.stays], found.moves) == ([host], ())
+        shards.move(Goal(kind="hosts", what=(host,), to="c2"))
+    shards.check()
+
+
+def host_plan(shards: Shards, host: str) -> Plan:
+    """Return the plan that moves a host from the first cluster to the second."""
+    return shards.plan(Goal(kind="hosts", what=(host,), to="c2"))
+
+
+def test_what_a_lost_plan_has_reserved_is_given_up(kit: DirectoryKit, shards: Shards) -> None:
+    """From the command line; a slow plan that the ledger knows keeps what it has reserved."""
+    lost, slow = shards.hosts(2, "c1")
+    cut_short(shards, host_plan(shards, lost), "Reserve:after")
+    with shards.executor(failpoint=crashing("Reserve:after")) as executor:
+        plan = executor.begin(host_plan(shards, slow))
+        with pytest.raises(Crash):
+            executor.run(plan)
+    shown = run(kit, "recover", "--dry-run", "--output", "json")
+    assert {one["id"]: one["what"] for one in answer(shown)}.get(lost) == "reservation"
+    assert slow not in shown.stdout
+    assert run(kit, "recover").exit_code == 2
+    before = sum(map(sum, shards.directory.occupancy().values()))
+    done = run(kit, "recover", "--yes")
+    assert (done.exit_code, "reservations given up" in done.stderr) == (0, True), done.output
+    assert sum(map(sum, shards.directory.occupancy().values())) < before
+    reserved = shards.directory.reservations()
+    assert (host_scope(lost) in reserved, host_scope(slow) in reserved) == (False, True)
+    again = run(kit, "recover", "--yes")
+    assert "nothing was left behind" in again.stderr
+    shards.move(Goal(kind="hosts", what=(lost,), to="c2"))
+    assert shards.mover.run(plan).failed == {}
+    assert [one for one in shards.directory.verify() if one.kind != "mend"] == []
+
+
+def test_where_a_host_was_that_no_journal_tells_is_not_guessed(shards: Shards) -> None:
+    """Nothing is marked then, and it is named with the reason."""
+    (host,) = shards.hosts(1, "c1")
+    cut_short(shards, host_plan(shards, host), "AppendJournal:after")
+    scope = host_scope(host)
+    with shards.executor() as executor:
+        recovery = Recovery(shards.directory, executor._slots)
+        found = recovery.find(set)
+        assert [one.id for one in found.moves if one.id == host] == [host]
+        shards.directory.chronicle = lambda scopes: {one: {} for one in scopes}  # type: ignore[method-assign]
+        blind = recovery.find(set)
+    assert host not in {one.id for one in blind.moves}
+    assert "does not tell" in next(one.why for one in blind.doubts if one.scope == scope)
+    del shards.directory.chronicle
+    recovered(shards, host)
 
 
 def test_a_cluster_is_drained_and_removed(shards: Shards) -> None:
