@@ -7,6 +7,7 @@ machine, its software, its command, its time and how busy the machine was; one s
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,8 @@ import msgspec
 from loadgen.capacity.costs import COSTS
 from southbound.bench.result import BenchResult, Row
 from southbound.documents.text import read_bounded
-from southbound.errors import ConfigError, Fault
+from southbound.doubles import check_doubles
+from southbound.errors import ConfigError, Fault, WireError
 
 NAME = "units"
 LOAD = "load average before and after"
@@ -61,11 +63,18 @@ def result_of(costs: Mapping[str, float], settings: Mapping[str, str]) -> BenchR
 def _units(content: bytes, place: str) -> Units:
     try:
         document = msgspec.json.decode(content, type=_Document)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        check_doubles(content)
+    except (msgspec.MsgspecError, ValueError, RecursionError, WireError) as error:
         fault = Fault(place, content[:80], f"is no document of `southbound bench units`: {error}")
         raise ConfigError("the unit costs cannot be read", [fault]) from error
     costs = {row.metric: row.value for row in document.rows}
+    counted = Counter(row.metric for row in document.rows)
     faults = [
+        Fault(f"{place}: {name}", count, "rows: a metric must not stand there twice")
+        for name, count in counted.items()
+        if count > 1
+    ]
+    faults += [
         Fault(f"{place}: {name}", costs.get(name), "is missing, below 0, or endless")
         for name in COSTS
         if not 0 <= costs.get(name, -1) < math.inf

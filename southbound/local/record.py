@@ -15,7 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from southbound.errors import ConfigError, Fault
+from southbound.doubles import check_doubles
+from southbound.errors import ConfigError, Fault, WireError
 from southbound.local.ports import free_ports
 
 REDIS = "redis"
@@ -49,10 +50,12 @@ class FleetRecord(msgspec.Struct, frozen=True, kw_only=True):
 def read_record(file: Path) -> FleetRecord | None:
     """Return what `fleet.json` says, None when there is none; `ConfigError` when it is not one."""
     try:
-        record = msgspec.json.decode(file.read_bytes(), type=FleetRecord)
+        data = file.read_bytes()
+        record = msgspec.json.decode(data, type=FleetRecord)
+        check_doubles(data)
     except FileNotFoundError:
         return None
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError, WireError) as error:
         fault = Fault(str(file), "unreadable", str(error))
         raise ConfigError("the fleet's record cannot be read", [fault]) from error
     if record.format != _FORMAT:

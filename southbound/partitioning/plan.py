@@ -14,6 +14,7 @@ from typing import Literal
 import mmh3
 import msgspec
 
+from southbound.doubles import check_doubles
 from southbound.errors import Fault, PlanError, WireError
 from southbound.partitioning.placement import (
     Address,
@@ -121,14 +122,19 @@ def encode_plan(plan: Plan) -> bytes:
 
 
 def decode_plan(data: bytes) -> Plan:
-    """Read what `encode_plan` wrote. Raises `WireError` when it is not a plan of this format."""
+    """Read what `encode_plan` wrote. Raises `WireError` when it is not a plan of this format.
+
+    So does one in which a key stands twice in an object, since people edit plans.
+    """
     try:
         found = msgspec.json.decode(data, type=_Format).format
         if found != FORMAT:
             raise WireError(f"a plan of format {found}; this software reads format {FORMAT}")
-        return msgspec.json.decode(data, type=Plan)
+        plan = msgspec.json.decode(data, type=Plan)
+        check_doubles(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WireError(f"not a plan: {error}") from error
+    return plan
 
 
 def in_order(moves: Iterable[PlannedMove], topology: Topology) -> tuple[PlannedMove, ...]:

@@ -161,6 +161,20 @@ def test_costs_that_are_not_whole_are_refused(tmp_path: Path) -> None:
         read_units(tmp_path / "none.json")
 
 
+def test_costs_that_are_told_twice_are_refused(tmp_path: Path) -> None:
+    """A key of an object, and a metric of two rows: each is named."""
+    file = tmp_path / "units.json"
+    file.write_bytes(
+        b'{"name": "units", "at": "x", "rows": [{"metric": "fetch_us", "value": 1, "value": 2}]}'
+    )
+    with pytest.raises(ConfigError, match=r"'value' stands twice"):
+        read_units(file)
+    rows = [{"metric": name, "value": 1.0} for name in (*_COSTS, "fetch_us")]
+    file.write_bytes(msgspec.json.encode({"name": "units", "rows": rows, "at": "2026-01-01"}))
+    with pytest.raises(ConfigError, match=r"fetch_us.*twice"):
+        read_units(file)
+
+
 _NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 _NAMES = sorted(name for one in (Demand(), Aims(), Ceilings()) for name in asdict(one))
 

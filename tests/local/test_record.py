@@ -35,6 +35,16 @@ def test_a_broken_record_names_its_file(tmp_path: Path, text: str) -> None:
         read_record(file)
 
 
+def test_a_record_that_holds_a_key_twice_is_refused(tmp_path: Path) -> None:
+    """The key is named, and the file."""
+    file = tmp_path / "fleet.json"
+    write_record(file, planned(None, 1, 1, "here"))
+    file.write_text(file.read_text().replace('"region"', '"redis_port": 1, "region"', 1))
+    with pytest.raises(ConfigError, match=r"'redis_port' stands twice") as caught:
+        read_record(file)
+    assert str(file) in str(caught.value)
+
+
 def test_a_record_of_a_later_format_is_refused(tmp_path: Path) -> None:
     """It is never guessed at."""
     file = tmp_path / "fleet.json"

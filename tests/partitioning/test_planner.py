@@ -361,6 +361,17 @@ def test_a_plan_is_a_file() -> None:
             decode_plan(bad)
 
 
+def test_a_plan_that_holds_a_key_twice_is_refused() -> None:
+    """Which of the two counts would be a guess: the key is named."""
+    plan = make_plan(populated(WORLD, {"h1": 2}), Goal(kind="drain-pool", what=("h1",)))
+    text = msgspec.json.encode(plan)
+    host = plan.moves[0].id.encode()
+    double = text.replace(b'"id":"' + host, b'"id":"other","id":"' + host, 1)
+    assert double != text
+    with pytest.raises(WireError, match=r"'id' stands twice"):
+        decode_plan(double)
+
+
 def test_moves_of_two_slots_stand_together() -> None:
     """Batches hold moves of one pair of slots, no more than asked for."""
     snapshot = populated(WORLD, {"h1": 60})
