@@ -77,6 +77,7 @@ class Board:
     """
 
     def __init__(self, tracked_max: int, on_settled: Callable[[float], None]) -> None:
+        self._tracked_max = tracked_max
         self._core = TrackerCore(tracked_max, self._host_settled)
         self._on_settled = on_settled
         self._by_id: dict[str, Followed] = {}
@@ -244,9 +245,12 @@ class Board:
             one.given_up = True
             self._touch(one)
         if len(self._core) < len(self._by_id):
-            # Settled ones that could still have turned better go first, and silently.
+            # Settled ones that could still have turned better go first, and silently; those that
+            # are still to be written stay until then, unless as many again wait for it.
+            crowded = len(self._by_id) > 2 * self._tracked_max
             for one in [one for one in self._by_id.values() if self.is_final(one)]:
-                self._drop(one)
+                if crowded or one.given_up or not one.is_dirty:
+                    self._drop(one)
                 self._touch(one)
         return given_up
 

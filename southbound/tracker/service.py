@@ -1,9 +1,10 @@
 """The tracker at work: feeds of all clusters, the store, the board, and those who wait.
 
-The rule: a batch is heard by the board and written with its positions under one lock, and told to
-those who wait only once it is committed; what the disk refuses is read again. Questions are answered
-from what is committed, so no answer is ever taken back by a restart. What is too old is told by the
-stamps of the logs that are read, not by this machine's clock.
+The rule: a batch is written with its positions, heard by the board once that is committed, and then
+told to those who wait; what the disk refuses is read again, and what it refuses of the board is written
+with whatever is written next. Questions are answered from what is committed, so no answer is ever taken
+back by a restart. What is too old is told by the stamps of the logs that are read, not by this machine's
+clock.
 """
 
 from __future__ import annotations
@@ -307,13 +308,10 @@ class TrackerService:
         begun_s = time.monotonic()
         with self._lock:
             try:
-                with self._transaction() as writing:
+                with self.store.transaction() as writing:
                     writing.read(batch)
-                    if len(self._board):
-                        for report in batch.reports:
-                            self._board.heard(report)
                     self._write_heard(writing, batch)
-                    touched = [one.announcement.changeset for one in self._board.touched()]
+                touched = self._hear(batch.reports)
             except EdgeError:
                 self.counters.write_failures += 1
                 raise
@@ -321,6 +319,19 @@ class TrackerService:
         self.counters.transactions.observe(time.monotonic() - begun_s)
         hosts = {report.host for report in batch.reports}
         self.bells.ring([*touched, *map(bell_of_host, hosts)])
+
+    def _hear(self, reports: Sequence[Report]) -> list[str]:
+        """Let the board hear what is committed; return the changesets that it concerns."""
+        if len(self._board):
+            for report in reports:
+                self._board.heard(report)
+        touched = self._board.touched()
+        if any(followed.is_dirty for followed in touched):
+            with self._transaction():
+                pass
+        else:
+            self._board.written(touched)
+        return [followed.announcement.changeset for followed in touched]
 
     def lost(self, cluster: Cluster, place: Place) -> None:
         """Take note that records of a partition were gone before they were read."""
@@ -462,10 +473,10 @@ class _Following:
                 if message.topic() == STATUS_TOPIC:
                     reports.append(decode_report(message.value() or b""))
                 else:
+                    vpc, host = parse_interest_key(message.key() or b"")
+                    at_us = message.timestamp()[1] * 1_000 + 999
                     is_here = message.value() is not None
-                    presences.append(
-                        Presence(*parse_interest_key(message.key() or b""), is_here=is_here)
-                    )
+                    presences.append(Presence(vpc, host, is_here, at_us))
             except WireError as error:
                 self._service.counters.quarantined += 1
                 log.warning("%s of %s: %s", message.topic(), self._cluster, error)

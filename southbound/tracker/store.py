@@ -122,6 +122,7 @@ _COLUMNS = (
     " open_us, detail, needs, told_us"
 )
 _MERGE_PAGES = 65_536
+_ALWAYS_US = (1 << 63) - 1
 _ERROR = sqlite3.SQLITE_ERROR
 _needs_decoder = msgspec.msgpack.Decoder(tuple[bytes, ...])
 _encoder = msgspec.msgpack.Encoder()
@@ -130,11 +131,15 @@ Params = tuple[object, ...]
 
 
 class Presence(NamedTuple):
-    """A host follows a VPC, or has left it."""
+    """A host follows a VPC, or has left it. `at_us`: when the log took that.
+
+    Leaving says nothing of what was told after it: the host may have come back before it is read.
+    """
 
     vpc: str
     host: str
     is_here: bool
+    at_us: int = _ALWAYS_US
 
 
 class Read(NamedTuple):
@@ -480,8 +485,8 @@ class Writing(Reader):
             # A host that has left a VPC has taken its resources down, and tells that by leaving.
             first = scope_prefix(vpc_scope(one.vpc))
             run(
-                "DELETE FROM standings WHERE host = ? AND key >= ? AND key < ?",
-                (one.host, first, first[:-1] + b"\x20"),
+                "DELETE FROM standings WHERE host = ? AND key >= ? AND key < ? AND told_us <= ?",
+                (one.host, first, first[:-1] + b"\x20", one.at_us),
             )
 
     def _inventory(self, report: Report, now_us: int) -> None:

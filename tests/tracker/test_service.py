@@ -146,6 +146,34 @@ def test_what_settled_while_the_disk_refused_is_written_later(tmp_path: Path) ->
     tracker.store.close()
 
 
+def test_nothing_is_answered_that_the_disk_has_refused(tmp_path: Path) -> None:
+    """A restart would take it back; nor is an older word given for one that others crowd out."""
+    tracker = TrackerService(lambda: NOWHERE, tmp_path)
+    tracker.store.open()
+    key = port("h")
+    tracker.announce([announcement("c", ("h\x1fh", {key: 1}))])
+    with tracker.store.transaction() as writing:
+        writing._connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON hosts BEGIN SELECT raise(ABORT, 'disk full'); END"
+        )
+    with pytest.raises(EdgeError, match="disk full"):
+        tracker.taken(read(report("h", line(key, 1))))
+    assert tracker.is_open("c")
+    with tracker.store.transaction() as writing:
+        writing._connection.execute("DROP TRIGGER full")
+        writing._connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON changesets BEGIN SELECT raise(ABORT, 'disk full'); END"
+        )
+    with pytest.raises(EdgeError, match="disk full"):
+        tracker.taken(read(report("h", line(key, 1))))
+    with pytest.raises(EdgeError, match="disk full"):
+        tracker.announce([announcement("d", ("h\x1fh", {key: 2}))])
+    summary = Questions(tracker).changeset("c", 9, 0)
+    assert summary is not None
+    assert summary.settled
+    tracker.store.close()
+
+
 def test_an_announcement_that_comes_late_finds_what_was_deleted_since(
     tracker: TrackerService,
 ) -> None:

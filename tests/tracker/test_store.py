@@ -157,6 +157,18 @@ def at_us_free() -> ReportEntry:
     return line(KEY, 1, at_us=55)
 
 
+def test_who_has_come_back_keeps_what_he_has_told_since(store: Store) -> None:
+    """His leaving may be read later than that: it is another topic."""
+    old, new = of_vpc("v", "subnet", "s"), of_vpc("v", "vpc", "v")
+    _take(store, report("h", line(old, 1, at_us=10), line(new, 1, at_us=30)))
+    with store.transaction() as writing:
+        gone = Presence("v", "h", is_here=False, at_us=20)
+        writing.read(read(presences=[Presence("v", "h", is_here=True), gone]))
+        writing.read(read(presences=[Presence("v", "h", is_here=True, at_us=25)]))
+    assert _standing(store, key=old) is None
+    assert _known(store, key=new).revision == 1
+
+
 def test_who_leaves_a_vpc_has_its_resources_no_more(store: Store) -> None:
     """Only those of that VPC, on that host; and not while another cluster knows him as follower."""
     mine, other = of_vpc("v", "subnet", "s"), of_vpc("v2", "subnet", "s")
