@@ -42,6 +42,7 @@ _NOTE_S = 5.0
 _TOPOLOGY_EVERY_S = 1.0
 _AGAIN_S = 0.5
 _HEARD_EVERY_S = 1.0
+_AHEAD_US = 600_000_000
 _definitions = msgspec.msgpack.Decoder(Announcement)
 _summaries = msgspec.msgpack.Decoder(Summary)
 _encoder = msgspec.msgpack.Encoder()
@@ -470,11 +471,11 @@ class _Following:
         presences: list[Presence] = []
         for message in messages:
             try:
+                at_us = message.timestamp()[1] * 1_000 + 999
                 if message.topic() == STATUS_TOPIC:
-                    reports.append(decode_report(message.value() or b""))
+                    reports.append(_told_by(decode_report(message.value() or b""), at_us))
                 else:
                     vpc, host = parse_interest_key(message.key() or b"")
-                    at_us = message.timestamp()[1] * 1_000 + 999
                     is_here = message.value() is not None
                     presences.append(Presence(vpc, host, is_here, at_us))
             except WireError as error:
@@ -497,6 +498,25 @@ class _Following:
 def bell_of_host(host: str) -> str:
     """Return the bell that rings when something is heard of a host."""
     return f"host\x1f{host}"
+
+
+def _told_by(report: Report, at_us: int) -> Report:
+    """Return a report as one that was told no later than when the log took it.
+
+    A host whose clock was far ahead would else never be believed again: what it tells with the right
+    time would be older than what it told before. Slight differences of clocks do no harm.
+    """
+    if report.sent_us <= at_us + _AHEAD_US:
+        return report
+    part = report.inventory
+    return msgspec.structs.replace(
+        report,
+        sent_us=at_us,
+        entries=tuple(
+            msgspec.structs.replace(one, at_us=min(one.at_us, at_us)) for one in report.entries
+        ),
+        inventory=part and msgspec.structs.replace(part, taken_us=min(part.taken_us, at_us)),
+    )
 
 
 def _accept_stored(writing: Writing, id: str, now_us: int) -> bool:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 from southbound.errors import EdgeError
 from southbound.partitioning.hashing import spread
-from southbound.partitioning.topology import INTEREST_TOPIC, Cluster
+from southbound.partitioning.topology import INTEREST_TOPIC, STATUS_TOPIC, Cluster
 from southbound.resources import vpc_scope
 from southbound.tracker.questions import Questions
-from southbound.tracker.service import TrackerService
+from southbound.tracker.service import TrackerService, _Following
 from southbound.tracker.store import Presence
+from southbound.wire.reports import Report, encode_report
 from tests.tracker.desk import (
     APPLIED,
     FAILED,
@@ -172,6 +175,45 @@ def test_nothing_is_answered_that_the_disk_has_refused(tmp_path: Path) -> None:
     assert summary is not None
     assert summary.settled
     tracker.store.close()
+
+
+class Taken:
+    """Stands for a record of the status topic, with the broker's stamp."""
+
+    def __init__(self, told: Report, at_us: int) -> None:
+        self._value = encode_report(told)
+        self._at_ms = at_us // 1_000
+
+    def topic(self) -> str:
+        """Return the topic of reports."""
+        return STATUS_TOPIC
+
+    def value(self) -> bytes:
+        """Return the report."""
+        return self._value
+
+    def timestamp(self) -> tuple[int, int]:
+        """Return the kind of stamp, and the stamp in ms."""
+        return TIMESTAMP_LOG_APPEND_TIME, self._at_ms
+
+
+def test_a_host_whose_clock_was_years_ahead_is_believed_again(tracker: TrackerService) -> None:
+    """What it told then is as old as the log says: later inventories replace it."""
+    following = _Following(tracker, Cluster(id="c1", az="az", bootstrap=("x:1",)))
+    ahead_us, key = 3_650 * _DAY_US, port("h")
+    wrong = line(key, 1, at_us=_DAY_US + ahead_us)
+    told: list[tuple[Report, int]] = [
+        (report("h", wrong), _DAY_US),
+        (inventory("h", _DAY_US + ahead_us, wrong), _DAY_US + 1_000),
+        (inventory("h", 2 * _DAY_US), 2 * _DAY_US),
+    ]
+    for one in told:
+        record: Any = Taken(*one)
+        following.take([record], {})
+    found = Questions(tracker).host("h")
+    assert found is not None
+    assert found.resources == ()
+    assert found.inventory_us == 2 * _DAY_US
 
 
 def test_an_announcement_that_comes_late_finds_what_was_deleted_since(
