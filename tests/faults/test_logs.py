@@ -10,16 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are its public names
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
 
-from southbound.edge.admin import apply_topics
 from southbound.edge.kafka import end_offsets, new_consumer
 from southbound.errors import EdgeError, OutcomeUnknown, SouthboundError
 from southbound.local.fleet import LocalFleet
@@ -35,6 +26,7 @@ from tests.faults.stage import Child, Host, Stage, accepted_in, stage_on
 from tests.live.conftest import FleetFactory
 from tests.live.directory_kit import eventually
 from tests.live.shards_kit import Running, Shards, small_topology
+from tests.live.topic_kit import Topic
 
 _KIND = "router"
 _KEPT = "nothing is taken down; who publishes again reaches every node"
@@ -50,59 +42,6 @@ def stage(fleet: LocalFleet) -> Iterator[Stage]:
 def slot_of(shards: Shards, host: str) -> Address:
     """Return where a host's records are."""
     return address_of("host", host, shards.place(host), shards.topology)
-
-
-class Topic:
-    """A hand on one topic of one cluster."""
-
-    def __init__(self, shards: Shards, cluster: str, name: str) -> None:
-        self.name = name
-        self._shards = shards
-        bootstrap = shards.topology.cluster(cluster).bootstrap
-        self._admin = AdminClient({"bootstrap.servers": ",".join(bootstrap)})
-
-    def delete(self) -> None:
-        """Delete it; return when it is gone."""
-        for answer in self._admin.delete_topics([self.name]).values():
-            answer.result(20)
-
-    def make(self) -> None:
-        """Make it again, as the topology means it."""
-
-        def is_made() -> bool:
-            try:
-                return bool(apply_topics(self._shards.topology).created)
-            except EdgeError:
-                return False
-
-        eventually(is_made)
-
-    def make_anew(self) -> None:
-        """Delete it and make it again."""
-        self.delete()
-        self.make()
-
-    def cut(self, partition: int, before: int = -1) -> None:
-        """Delete the records before an offset, or all; compaction alone refuses that."""
-        self._policy("compact,delete")
-        try:
-            place = TopicPartition(self.name, partition, before)
-            eventually(lambda: self._is_cut(place))
-        finally:
-            self._policy("compact")
-
-    def _is_cut(self, place: TopicPartition) -> bool:
-        try:
-            self._admin.delete_records([place])[place].result(20)
-        except KafkaException:
-            return False
-        return True
-
-    def _policy(self, words: str) -> None:
-        entry = ConfigEntry("cleanup.policy", words, incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, self.name, incremental_configs=[entry])
-        for answer in self._admin.incremental_alter_configs([resource]).values():
-            answer.result(20)
 
 
 class Pen(NamedTuple):
@@ -158,7 +97,7 @@ def test_a_topic_made_anew_while_an_agent_is_off(stage: Stage, cell: Cell) -> No
     has(running, old)
     _has_told_ids(running, slot_of(shards, host))
     node = shards.stop(host)
-    Topic(shards, "c1", slot_of(shards, host).topic).make_anew()
+    Topic(shards.topology, "c1", slot_of(shards, host).topic).make_anew()
     new = pen.write(host, [*names(8, 100), *names(1)], 2)
     running = shards.agent(host, node)
     has(running, {**old, **new})
@@ -191,7 +130,7 @@ def test_a_topic_made_anew_under_an_agent(stage: Stage, cell: Cell, size: str) -
         promises=(1, 2, 4),
     )
     pen, host = Pen(stage.busy[0]), stage.host()
-    topic = Topic(stage.shards, "c1", slot_of(stage.shards, host.id).topic)
+    topic = Topic(stage.shards.topology, "c1", slot_of(stage.shards, host.id).topic)
     with host.agent() as child:
         old = pen.write(host.id, names(6), 1)
         stage.has(host, old)
@@ -233,7 +172,7 @@ def test_a_topic_that_is_missing_for_long(stage: Stage, cell: Cell) -> None:
     old = pen.write(host, names(6), 1)
     has(running, old)
     _has_told_ids(running, slot_of(shards, host))
-    topic = Topic(shards, "c1", slot_of(shards, host).topic)
+    topic = Topic(shards.topology, "c1", slot_of(shards, host).topic)
     topic.delete()
     time.sleep(40)
     assert running.node.state == old
@@ -263,7 +202,7 @@ def test_a_topic_made_anew_under_traffic(stage: Stage, cell: Cell) -> None:
     with stage.traffic(*map(host_scope, hosts)):
         eventually(lambda: all(len(shards.agents[host].node.state) == 7 for host in hosts))
         for topic in topics:
-            Topic(shards, "c1", topic).make_anew()
+            Topic(shards.topology, "c1", topic).make_anew()
         published = len(history.sent_at)
         eventually(lambda: len(history.sent_at) > published + 200, within_s=60)
     cell.count(operations=stage.accepted, faults=len(topics), refused=len(history.failures))
@@ -305,7 +244,7 @@ def test_moves_made_anew_under_a_publisher(stage: Stage, cell: Cell) -> None:
         has(running, deaf.write(host, names(3), 1))
         proxy.refuses = True
         proxy.reset()
-        Topic(shards, "c1", MOVES_TOPIC).make_anew()
+        Topic(shards.topology, "c1", MOVES_TOPIC).make_anew()
         # Whoever moves begins anew, too: an executor that had read the log refuses to go on.
         shards.move(Goal(kind="hosts", what=(host,), to="c2"), leave_together=1)
         told = 0
@@ -339,7 +278,7 @@ def test_moves_made_anew_while_a_publisher_sleeps(stage: Stage, cell: Cell) -> N
         proxy.refuses = True
         proxy.reset()
         read = _size(shards, Address("c1", MOVES_TOPIC, 0))
-        Topic(shards, "c1", MOVES_TOPIC).make_anew()
+        Topic(shards.topology, "c1", MOVES_TOPIC).make_anew()
         fresh = Pen(shards.publisher())
         shards.move(Goal(kind="hosts", what=(host,), to="c2"), leave_together=1)
         while _size(shards, Address("c1", MOVES_TOPIC, 0)) <= read:
@@ -389,7 +328,7 @@ def test_moves_cut_under_publishers(stage: Stage, cell: Cell) -> None:
         shards.agent(host)
     with stage.traffic(*map(host_scope, hosts)):
         shards.move(Goal(kind="hosts", what=(hosts[0],), to="c2"))
-        Topic(shards, "c1", MOVES_TOPIC).cut(0)
+        Topic(shards.topology, "c1", MOVES_TOPIC).cut(0)
         shards.move(Goal(kind="hosts", what=(hosts[1],), to="c2"))
         published = len(shards.history.sent_at)
         eventually(lambda: len(shards.history.sent_at) > published + 100)
@@ -417,7 +356,7 @@ def test_a_slot_cut_under_an_agent(stage: Stage, cell: Cell, state: str) -> None
     # Of a cluster from which no other test moves anything: nobody copies from a slot that was cut.
     shards, pen, host = stage.shards, Pen(stage.busy[0]), stage.host_id("c3")
     address = slot_of(shards, host)
-    topic = Topic(shards, "c3", address.topic)
+    topic = Topic(shards.topology, "c3", address.topic)
     begin = _size(shards, address)
     running = shards.agent(host)
     old = pen.write(host, names(6), 1)
@@ -466,7 +405,7 @@ def test_a_journal_cut_under_everybody(
         running = shards.agent(host)
         pen = Pen(stage.busy[0])
         has(running, pen.write(host, names(3), 1))
-        Topic(shards, "c1", DIRECTORY_TOPIC).cut(0)
+        Topic(shards.topology, "c1", DIRECTORY_TOPIC).cut(0)
         has(running, pen.write(host, names(3), 2))
         rows = shards.kit.rows()
         with pytest.raises(EdgeError, match="begins at offset"):
@@ -494,7 +433,7 @@ def test_plans_cut_under_an_executor(stage: Stage, cell: Cell) -> None:
             plan = executor.begin(shards.plan(Goal(kind="hosts", what=tuple(hosts), to="c2")))
         with Child("move", stage.redis_url, plan, armed="executor.precopy.after=kill") as child:
             child.dies_at("executor.precopy.after")
-        Topic(shards, "c1", REBALANCE_TOPIC).cut(0)
+        Topic(shards.topology, "c1", REBALANCE_TOPIC).cut(0)
         with shards.executor() as executor, pytest.raises(SouthboundError):
             executor.run(plan)
         # The slots that it had reserved are nobody's now.
@@ -536,7 +475,7 @@ def test_plans_cut_behind_the_decision(stage: Stage, cell: Cell, at: str) -> Non
             plan = executor.begin(shards.plan(Goal(kind="hosts", what=tuple(hosts), to="c2")))
         with Child("move", stage.redis_url, plan, armed=f"executor.{at}.after=kill") as child:
             child.dies_at(f"executor.{at}.after")
-        Topic(shards, "c1", REBALANCE_TOPIC).cut(0)
+        Topic(shards.topology, "c1", REBALANCE_TOPIC).cut(0)
         with shards.executor() as executor:
             found = executor.leftovers()
             assert ({move.id for move in found.moves}, found.doubts) == (set(hosts), ())
