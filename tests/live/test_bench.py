@@ -64,7 +64,8 @@ def test_agents_without_state_get_all_their_ports(stage: Stage) -> None:
 
 def test_one_agent_is_measured_from_outside(stage: Stage) -> None:
     """Its memory is that of its parts and what is its own, and it costs more than a bare consumer."""
-    bench = AgentBench(ports=2, starts=1, rest_s=0, idle_s=1, timeout_s=60)
+    # For longer than a broker holds a fetch.
+    bench = AgentBench(ports=2, starts=1, rest_s=0, idle_s=10.5, timeout_s=60)
     result = run_agent_bench(stage.directory, stage.redis_url, bench)
     parts = [row.value for row in result.rows if row.metric.startswith("of which ")]
     assert len(parts) == 10

@@ -50,7 +50,7 @@ class Shell:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=200,
             check=False,
         )
         assert "Traceback" not in done.stderr, done.stderr
@@ -116,7 +116,7 @@ def test_from_an_empty_machine_to_a_configured_node(shell: Shell) -> None:
     assert [row["role"] for row in replicas].count("home") == 1
     assert "c1" in {row["cluster"] for row in replicas}
     agent.send_signal(signal.SIGTERM)
-    assert agent.wait(30) == 0
+    assert agent.wait(60) == 0
     late = shell.publish_port("host-1", 2, "--wait", "applied", "--timeout", "4", code=11)
     assert NotConverged.exit_code == 11
     assert "host-1" in late
@@ -137,7 +137,7 @@ def test_an_agent_without_the_command_line_is_the_same(shell: Shell) -> None:
     key = ResourceKey(host_scope("host-3"), "port", "port-host-3")
     assert read_tree(files)[key][0] == 5
     agent.send_signal(signal.SIGINT)
-    assert agent.wait(30) == 0
+    assert agent.wait(60) == 0
 
 
 def _is_known(shell: Shell, host: str) -> bool:
@@ -152,7 +152,7 @@ def test_a_worker_serves_what_is_published(shell: Shell) -> None:
     files = shell.folder / "local" / "workers" / "w" / "files"
     eventually(lambda: "elb-shop" in {key.id for key in _tree(files)}, within_s=60)
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(30) == 0
+    assert worker.wait(60) == 0
     assert _tree(files) == set()
 
 

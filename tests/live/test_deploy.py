@@ -27,7 +27,7 @@ def test_kafka_accepts_the_production_settings(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "data" / "meta.properties").is_file()

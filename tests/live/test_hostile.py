@@ -283,9 +283,9 @@ def test_publishers_and_the_directory_pass_over_garbage(
     publisher.start()
     try:
         for host in (*site.hosts[:2], late):
-            publisher.publish(_meter(host_scope(host), 1)).accepted.result(20)
+            publisher.publish(_meter(host_scope(host), 1)).accepted.result(60)
         with pytest.raises(OutcomeUnknown, match="cannot be read"):
-            publisher.publish(_meter(site.doubtful, 1)).accepted.result(20)
+            publisher.publish(_meter(site.doubtful, 1)).accepted.result(60)
         assert publisher.quarantined >= count + 1
     finally:
         publisher.close()
@@ -325,10 +325,8 @@ def test_a_worker_passes_over_garbage(site: Site) -> None:
     publisher.start()
     try:
         one = Resource(PUBLIC_SCOPE, "elb", "e", 1, {"name": "e"})
-        publisher.publish(Changeset("e-1", (one,))).accepted.result(20)
-        eventually(
-            lambda: one.key in applier.resources, within_s=40, saying=lambda: worker.counters
-        )
+        publisher.publish(Changeset("e-1", (one,))).accepted.result(60)
+        eventually(lambda: one.key in applier.resources, saying=lambda: worker.counters)
         assert worker.counters.records_quarantined >= count
     finally:
         publisher.close()
@@ -349,7 +347,7 @@ def test_an_executor_passes_over_garbage(site: Site, unique: Callable[[str], str
     """A plan begun behind garbage is carried out; one host's garbage holds up its own move alone."""
     site.spoil()
     clean = site.settle(unique)
-    with Executor(site.directory, RebalanceSettings(timeout_s=10)) as executor:
+    with Executor(site.directory, RebalanceSettings(timeout_s=30)) as executor:
         before = site.slot(clean)
         progress = _drained(site, executor, before)
         assert progress.failed == {}

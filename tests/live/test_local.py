@@ -52,7 +52,7 @@ def write(address: str, topic: str, records: list[tuple[str, str]]) -> None:
     assert outcomes == [None] * len(records)
 
 
-def read(address: str, topic: str, timeout_s: float = 30.0) -> list[tuple[bytes, bytes]]:
+def read(address: str, topic: str, timeout_s: float = 60.0) -> list[tuple[bytes, bytes]]:
     """Return all records up to the end as of now."""
     consumer = Consumer({"bootstrap.servers": address, "group.id": "t", "fetch.wait.max.ms": 20})
     try:
@@ -78,7 +78,7 @@ def pids_of(fleet: LocalFleet) -> list[int]:
     return [status.pid for status in fleet.status() if status.pid is not None]
 
 
-def wait_until(true: Callable[[], bool], timeout_s: float = 30.0) -> None:
+def wait_until(true: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Poll until something is true."""
     deadline = time.monotonic() + timeout_s
     while not true():
