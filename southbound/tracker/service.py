@@ -401,7 +401,7 @@ class TrackerService:
                 self._probe()
                 if time.monotonic() > swept_s + self.settings.sweep_every_s:
                     swept_s = time.monotonic()
-                    self.sweep(self.log_time.now_us())
+                    self.forget()
             except SouthboundError as error:
                 log.warning("%s", error)
 
@@ -413,6 +413,11 @@ class TrackerService:
                     following.feed.probe()
                 except EdgeError as error:
                     log.debug("%s", error)
+
+    def forget(self) -> None:
+        """Sweep by the time of the logs; before any has told it, nothing is known to be too old."""
+        if self.log_time.is_told:
+            self.sweep(self.log_time.now_us())
 
     def sweep(self, now_us: int) -> None:
         """Forget what is too old, and count what there is."""

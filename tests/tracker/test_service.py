@@ -76,6 +76,17 @@ def test_what_is_too_old_goes_and_is_counted(tracker: TrackerService) -> None:
     assert Questions(tracker).host("h") is None
 
 
+def test_nothing_is_too_old_while_no_log_has_told_the_time(tracker: TrackerService) -> None:
+    """The clock of this machine may be years ahead; what it says is no reason to forget."""
+    tracker.announce([announcement("c", ("h\x1fh", {port("h"): 1}), sent_us=_DAY_US)])
+    tracker.forget()
+    assert tracker.is_open("c")
+    record: Any = Taken(report("h"), 10 * _DAY_US)
+    tracker.log_time.note(record)
+    tracker.forget()
+    assert not tracker.is_open("c")
+
+
 def test_lines_are_counted_by_outcome_and_inventories_apart(tracker: TrackerService) -> None:
     """An inventory is no news, so its lines are nobody's applying."""
     tracker.taken(read(report("h", line(port("h"), 1), line(port("h", "q"), 1, FAILED))))
