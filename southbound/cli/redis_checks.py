@@ -113,7 +113,8 @@ def journal_finding(az: str, position: Position | None, kafka_id: str, end: int)
             SUBJECT,
             f"knows another journal of {az} than the one that is there ({position.offset} entries of"
             f" {position.kafka_id}; now {end} of {kafka_id})",
-            "if the journal was lost, restore it first; then southbound directory rebuild",
+            "restore the journal if it can be; else southbound directory verify names what Redis alone"
+            " knows, and southbound directory rebuild --keep writes that into the journal",
         )
     if position.offset < end:
         return warning(

@@ -18,7 +18,7 @@ from southbound.directory.keys import HOST, PUBLIC, TOPOLOGY_TEXT, VPC, text_of
 from southbound.directory.rows import RowReader
 from southbound.directory.topologies import CurrentTopology, pool_slots
 from southbound.directory.verdict import Held, better
-from southbound.errors import WireError
+from southbound.errors import EdgeError, WireError
 from southbound.settings import DirectorySettings
 from southbound.wire.control import JournalEntry
 
@@ -31,7 +31,8 @@ class Difference(NamedTuple):
     """One thing in which Redis and the journals differ.
 
     `kind`: `row`, `count`, `total`, `topology`, `reservation` (older than ten minutes), `mend`
-    (the journal's last entry of a key is not the one that holds), `entry` (unreadable).
+    (the journal's last entry of a key is not the one that holds), `entry` (unreadable), `journal` (it
+    has lost entries), `alone` (a row that stands in Redis alone: the journals have lost it).
     `place` names the key or slot; `redis` and `journal` are what each says, empty for nothing.
     """
 
@@ -44,6 +45,19 @@ class Difference(NamedTuple):
         place = self.place.replace("\x1f", ":")
         redis, journal = self.redis or "nothing", self.journal or "nothing"
         return f"{self.kind} {place}: Redis has {redis}, by the journal it is {journal}"
+
+
+class Alone(NamedTuple):
+    """What nothing but Redis knows.
+
+    `rows`: by key text. `topology`: the stored one, and `lacking` the AZs whose journals do not have it.
+    `faults`: what journals have lost.
+    """
+
+    rows: dict[str, Held]
+    topology: Held | None
+    lacking: list[str]
+    faults: list[str]
 
 
 class _Truth:
@@ -68,10 +82,20 @@ class _Truth:
         final = Held(entry.epoch, entry.row)
         self._last.setdefault(az, {})[text] = self._shared.setdefault(final, final)
 
+    def blame(self, az: str, words: str) -> None:
+        """Note that a journal has lost something; the first word on it is enough."""
+        if not any(one.kind == "journal" and one.place == az for one in self.faults):
+            self.faults.append(Difference("journal", az, "", words))
+
     def held(self, text: str) -> Held | None:
         """Return what holds for a key."""
         found = [journal[text] for journal in self._held.values() if text in journal]
         return max(found, key=lambda held: held.epoch, default=None)
+
+    def lacks(self, az: str, text: str, epoch: int) -> bool:
+        """Tell whether one journal knows nothing of a key at an epoch, nor later."""
+        held = self._held.get(az, {}).get(text)
+        return held is None or held.epoch < epoch
 
     def texts(self) -> set[str]:
         """Return every key but the topology's."""
@@ -120,24 +144,69 @@ class Audit:
             *self._old_reservations(),
         ]
 
-    def _read(self, truth: _Truth, progress: Progress | None) -> None:
-        """Read the journals on from where they were read to."""
+    def alone(self) -> Alone:
+        """Return what nothing but Redis knows: a rebuild would lose it. Rolls nothing forward."""
+        truth = _Truth()
+        self._read_all(truth)
+        suspects = self._suspects(truth)
+        # What was written meanwhile stands in the journals before it stands in Redis.
+        self._read_all(truth)
+        rows = {
+            text: held
+            for text, row in zip(suspects, self._index.rows(suspects).rows, strict=True)
+            if row and (held := self._only_here(text, row, truth.held(text))) is not None
+        }
+        found = self._index.topology_document()
+        topology = None if found is None else Held(*found)
+        lacking = [
+            az.id
+            for az in self._current.topology.azs
+            if topology is not None and truth.lacks(az.id, TOPOLOGY_TEXT, topology.epoch)
+        ]
+        faults = [f"{one.place}: {one.journal}" for one in truth.faults if one.kind == "journal"]
+        return Alone(rows, topology, lacking, faults)
+
+    def _read_all(self, truth: _Truth) -> None:
         for az in self._current.topology.azs:
-            basis, _ = self._forward.to_end(az.id)
-            at = truth.read_to.get(az.id, 0)
-            while at < basis.offset:
-                until = min(at + self._settings.round, basis.offset)
-                with self._forward.lane(az.id) as journal:
-                    written, unreadable = journal.read(at, until)
-                truth.faults += [
-                    Difference("entry", f"{az.id}/{bad.offset}", "", bad.problem)
-                    for bad in unreadable
-                ]
-                for one in written:
-                    self._take(truth, az.id, one)
-                truth.read_to[az.id] = at = until
-                if progress is not None:
-                    progress(at, basis.offset)
+            self._read_one(truth, az.id, None)
+
+    def _only_here(self, text: str, row: str, held: Held | None) -> Held | None:
+        """Return what a row says, if the journals say nothing of its key, or only what came before."""
+        try:
+            mine = self._rows.held(text, row)
+        except WireError:
+            return None
+        return mine if held is None or held.epoch < mine.epoch else None
+
+    def _read(self, truth: _Truth, progress: Progress | None) -> None:
+        """Roll Redis forward, and read the journals on from where they were read to."""
+        for az in self._current.topology.azs:
+            try:
+                self._forward.to_end(az.id)
+            except EdgeError as error:
+                if error.retryable:
+                    raise
+                truth.blame(az.id, str(error))
+            self._read_one(truth, az.id, progress)
+
+    def _read_one(self, truth: _Truth, az: str, progress: Progress | None) -> None:
+        with self._forward.lane(az) as journal:
+            low, end = journal.bounds()
+        if low > 0:
+            truth.blame(az, f"it begins at offset {low}: what stood before it is gone")
+        at = truth.read_to.get(az, low)
+        while at < end:
+            until = min(at + self._settings.round, end)
+            with self._forward.lane(az) as journal:
+                written, unreadable = journal.read(at, until)
+            truth.faults += [
+                Difference("entry", f"{az}/{bad.offset}", "", bad.problem) for bad in unreadable
+            ]
+            for one in written:
+                self._take(truth, az, one)
+            truth.read_to[az] = at = until
+            if progress is not None:
+                progress(at, end)
 
     def _take(self, truth: _Truth, az: str, one: Written) -> None:
         try:
@@ -173,7 +242,8 @@ class Audit:
             held = truth.held(text)
             said = "" if held is None else held.row
             if row != said:
-                yield Difference("row", text, row, said)
+                alone = row and self._only_here(text, row, held) is not None
+                yield Difference("alone" if alone else "row", text, row, said)
 
     def _count_differences(self) -> list[Difference]:
         """Return the counts that are not those of rows and reservations, seen so three times."""

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import msgspec
 
-from southbound.directory.audit import Audit, Difference
+from southbound.directory.audit import Alone, Audit, Difference
 from southbound.directory.cache import Cache
 from southbound.directory.chronicle import Chronicler
 from southbound.directory.decider import Decider, Reservation
@@ -29,6 +29,7 @@ from southbound.directory.index import Reservation as Kept
 from southbound.directory.keys import (
     HOST,
     PUBLIC,
+    TOPOLOGY_TEXT,
     VPC,
     parts_of,
     public_field,
@@ -52,6 +53,7 @@ from southbound.edge.resp import visitor_link
 from southbound.errors import ConfigError, EdgeError, Fault, StaleMap, UnknownScope
 from southbound.partitioning.placement import Placement, VpcPlacement
 from southbound.partitioning.topology import Topology
+from southbound.pieces import in_pieces
 from southbound.resources import Scope, ScopeClass
 from southbound.settings import DirectorySettings
 from southbound.wire.keys import SEPARATOR, check_id, id_problem, scope_text
@@ -673,13 +675,23 @@ class Directory:
             self._memory.settle()
             return self._audit.differences(progress)
 
-    def rebuild(self, progress: Progress | None = None) -> None:
+    def rebuild(
+        self, progress: Progress | None = None, losses: Literal["refuse", "keep", "drop"] = "refuse"
+    ) -> None:
         """Recreate Redis from the journals alone. Raises `EdgeError`; may be repeated.
 
         Where Redis has lost the topology, give one at construction: its journals restore the rest.
+        `losses`: what becomes of journals that have lost something, and of rows that Redis alone knows
+        then. `refuse`: nothing is changed; `keep`: they are written into the journals first; `drop`:
+        they go.
         """
         with self._visit():
-            self._forward.check_journals()
+            alone = self._audit.alone()
+            if losses == "refuse" and (alone.faults or alone.rows):
+                raise _loss(alone)
+            if losses == "keep":
+                self._keep(alone)
+            self._forward.accept_losses()
             version = -1
             while version != self.topology.version:
                 # A topology found on the way has pools that were not counted: once more.
@@ -688,6 +700,37 @@ class Directory:
                 for az in self.topology.azs:
                     self._forward.to_end(az.id, progress)
             self._memory.mistrust()
+
+    def _keep(self, alone: Alone) -> None:
+        """Write what Redis alone knows into the journals: entries of their epochs, which nobody has."""
+        topology = self.topology
+        by_az: dict[str, list[tuple[str, Held]]] = {az: [] for az in alone.lacking}
+        for az in alone.lacking:
+            assert alone.topology is not None
+            by_az[az].append((TOPOLOGY_TEXT, alone.topology))
+        for text, held in alone.rows.items():
+            letter, _ = parts_of(text)
+            if letter == HOST:
+                az = topology.cluster(topology.pool(self._rows.host(held.row).pool).cluster).az
+            else:
+                az = topology.journal_az(text).id
+            by_az.setdefault(az, []).append((text, held))
+        for az, entries in by_az.items():
+            with self._forward.lane(az) as journal:
+                for piece in in_pieces(entries, self._settings.round):
+                    journal.append(piece)
+
+
+def _loss(alone: Alone) -> EdgeError:
+    words = [f"a journal has lost entries: {fault}" for fault in alone.faults]
+    if alone.rows:
+        first = min(alone.rows).replace(SEPARATOR, ":")
+        words.append(f"{len(alone.rows)} rows stand in Redis alone, such as {first}")
+    return EdgeError(
+        f"{'; '.join(words)}. Nothing was changed: southbound directory rebuild --keep writes what Redis "
+        "alone knows into the journals first, --drop lets it go",
+        retryable=False,
+    )
 
 
 def _homeless(

@@ -81,12 +81,11 @@ class Forward:
                 lane = self._lanes[az] = Lane(Journal(az, cluster, self._settings))
             return lane
 
-    def check_journals(self) -> None:
-        """Raise `EdgeError` unless every AZ's journal answers, and has its beginning."""
+    def accept_losses(self) -> None:
+        """Read every AZ's journal from where it begins, from now on. Raises `EdgeError`."""
         for az in self._current.topology.azs:
             with self.lane(az.id) as journal:
-                journal.end()
-                journal.check_whole()
+                journal.accept_loss()
 
     def rest(self, idle_s: float = 0.0) -> None:
         """Let go of journals' clients that have not been used for `idle_s` and are not in use."""
@@ -168,6 +167,8 @@ class Forward:
         if position is not None and position.kafka_id != end.kafka_id:
             raise _other_cluster(az, position.kafka_id, end.kafka_id)
         start = position.offset if position is not None else 0
+        if position is None:
+            journal.check_whole()
         if start > end.offset:
             raise EdgeError(
                 f"the journal of AZ {az} ends at {end.offset}, and {start} entries were read from "

@@ -65,6 +65,7 @@ class Journal:
         self._writer = uuid.uuid4().hex[:12]
         self._used_at = time.monotonic()
         self._quarantined = 0
+        self._accepted_low = 0
 
     @property
     def quarantined(self) -> int:
@@ -83,20 +84,28 @@ class Journal:
         return self._asker.bounds(self._timeout_s)
 
     def check_whole(self) -> None:
-        """Raise `EdgeError` when the journal has lost its beginning, which compaction never takes."""
+        """Raise `EdgeError` when the journal has lost its beginning, which compaction never takes.
+
+        Unless that was accepted (`accept_loss`).
+        """
         low, _ = self.bounds()
-        if low > 0:
+        if low > self._accepted_low:
             raise EdgeError(
                 f"the journal of AZ {self.az} begins at offset {low}: what stood before it is gone, "
                 "and nothing but Redis may know it",
                 retryable=False,
             )
 
+    def accept_loss(self) -> None:
+        """Read from where the journal begins, whatever stood before: somebody has said so."""
+        self._accepted_low = self.bounds()[0]
+
     def read(self, start: int, end: int) -> tuple[list[Written], list[Unreadable]]:
         """Return the entries from offset `start` up to below `end`, and what is none."""
         written: list[Written] = []
         unreadable: list[Unreadable] = []
-        for message in self._reader.read(start, end, self._timeout_s):
+        start = max(start, self._accepted_low)
+        for message in self._reader.read(start, end, self._timeout_s) if start < end else ():
             if message.value() is None:
                 continue
             try:
