@@ -63,6 +63,8 @@ class DirectoryKit:
         settings: dict[str, Any] = {
             "redis_url": self.redis_url,
             "follow_wait_s": 0.1,
+            # What answers at all answers within this, however slow the machine is.
+            "redis_timeout_s": 10.0,
             "journal_timeout_s": 10.0,
             "unreachable_s": 0.2,
             **changes,

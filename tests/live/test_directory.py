@@ -26,7 +26,7 @@ from southbound.errors import (
 )
 from southbound.local.fleet import LocalFleet
 from southbound.local.layout import LayoutSettings, PoolSize
-from southbound.partitioning.allocation import slot_index
+from southbound.partitioning.allocation import slot_index, slot_indexes
 from southbound.partitioning.placement import Placement, VpcPlacement
 from southbound.partitioning.topology import DIRECTORY_TOPIC, Pool, PublicKind, Topology
 from southbound.resources import host_scope, vpc_scope
@@ -243,12 +243,18 @@ def test_two_registrars_racing_the_same_hosts_agree(kit: DirectoryKit, unique: U
     assert racers[0].verify() == []
 
 
+def with_a_choice(unique: Unique, pool: Pool) -> str:
+    """Return the id of a host whose first two probes mean two slots of a pool."""
+    ids = (unique("host") for _ in range(100))
+    return next(id for id in ids if len(set(slot_indexes("host", id, pool, 2))) == 2)
+
+
 def test_racing_registrars_agree_when_redis_forgets_the_first(
     kit: DirectoryKit, unique: Unique, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis forgets a reservation, another registrar decides otherwise: the journal's first wins."""
     slow, quick = kit.directory(), kit.directory()
-    host = unique("host")
+    host = with_a_choice(unique, kit.topology.pool("c1-host"))
     others: dict[str, Placement] = {}
 
     def meanwhile() -> None:
