@@ -387,6 +387,7 @@ def test_every_script_is_in_the_package() -> None:
         "apply",
         "dump",
         "prelude",
+        "release",
         "reserve",
         "reserve_move",
         "reserve_public",
