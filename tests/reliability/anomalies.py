@@ -17,6 +17,7 @@ class Anomaly(NamedTuple):
 
 
 _SIMULATION = "the simulation"
+_TRACKED = "the simulation: a tracker that dies, and whose disk refuses"
 _BITS = "the fault matrix: flipped bits"
 _CLOCKS = "reading every comparison of times"
 _MATRIX_LOGS = "the fault matrix: logs made anew and cut"
@@ -301,5 +302,35 @@ ANOMALIES = (
         "A receipt that could not be written to standard output was told without saying what it was.",
         "the fault matrix: disks",
         "tests/faults/test_disks.py::test_publishing_where_nothing_can_be_written",
+    ),
+    Anomaly(
+        "What settled while a tracker's disk refused was let go of unwritten: that changeset stood open until a restart.",
+        _TRACKED,
+        "tests/tracker/test_service.py::test_what_settled_while_the_disk_refused_is_written_later",
+    ),
+    Anomaly(
+        "A tracker answered by what it had heard and its disk had refused; a restart took that back.",
+        _TRACKED,
+        "tests/tracker/test_service.py::test_nothing_is_answered_that_the_disk_has_refused",
+    ),
+    Anomaly(
+        "An inventory made a tracker forget deletes; who was announced late kept silent for ever.",
+        _TRACKED,
+        "tests/tracker/test_service.py::test_an_announcement_that_comes_late_finds_what_was_deleted_since",
+    ),
+    Anomaly(
+        "A leaving that a tracker read late took what a host had told since it came back; gates stayed shut for a day.",
+        _TRACKED,
+        "tests/tracker/test_store.py::test_who_has_come_back_keeps_what_he_has_told_since",
+    ),
+    Anomaly(
+        "Of a host whose clock had been years ahead a tracker believed no later inventory.",
+        "reading what the simulation's tracker rests on",
+        "tests/tracker/test_service.py::test_a_host_whose_clock_was_years_ahead_is_believed_again",
+    ),
+    Anomaly(
+        "A tracker that no log had told the time yet forgot by its machine's clock.",
+        "reading what the simulation's tracker rests on",
+        "tests/tracker/test_service.py::test_nothing_is_too_old_while_no_log_has_told_the_time",
     ),
 )
