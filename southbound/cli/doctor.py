@@ -62,7 +62,7 @@ def doctor(
 
 
 def _redis_part(session: Session, file: Path | None) -> tuple[list[Finding], Topology | None]:
-    from southbound.cli.redis_checks import journal_findings, redis_findings
+    from southbound.cli.redis_checks import journal_findings, ledger_findings, redis_findings
     from southbound.cli.service_checks import signed_findings
     from southbound.directory.index import Index
     from southbound.edge.redis import RedisLink
@@ -90,6 +90,7 @@ def _redis_part(session: Session, file: Path | None) -> tuple[list[Finding], Top
         return findings, None
     findings.append(note("redis", f"topology version {stored.topology.version}"))
     findings += journal_findings(stored.topology, positions)
+    findings += ledger_findings(stored.topology)
     return findings, None if file is not None else stored.topology
 
 

@@ -77,15 +77,45 @@ def memory_findings(info: Mapping[str, str], saves: str | None) -> Iterator[Find
         yield error(SUBJECT, "is a replica, which takes no writes", "name the primary in --redis")
 
 
+def cut_finding(what: str, begin: int, how: str) -> Finding | None:
+    """Judge a log by where it begins, which compaction never moves; None when it is whole."""
+    if begin == 0:
+        return None
+    return warning(
+        SUBJECT, f"{what} begins at offset {begin}: somebody has deleted what stood before", how
+    )
+
+
+def ledger_findings(topology: Topology) -> Iterator[Finding]:
+    """Judge whether the ledger of plans is whole; of one that cannot be asked its cluster says so."""
+    from southbound.edge.tail import EndAsker
+    from southbound.partitioning.topology import REBALANCE_TOPIC
+
+    cluster = topology.cluster(topology.azs[0].journal)
+    asker = EndAsker(cluster, REBALANCE_TOPIC, "southbound-doctor")
+    try:
+        begin, _ = asker.bounds(_TIMEOUT_S)
+    except EdgeError as problem:
+        yield note(SUBJECT, f"{REBALANCE_TOPIC} cannot be asked: {problem}", f"see {cluster.id}")
+        return
+    finally:
+        asker.close()
+    found = cut_finding(
+        REBALANCE_TOPIC, begin, "southbound shards recover, if plans were under way then"
+    )
+    if found is not None:
+        yield found
+
+
 def journal_findings(topology: Topology, positions: Mapping[str, Position]) -> Iterator[Finding]:
-    """Judge how far Redis is behind each AZ's journal."""
+    """Judge how far Redis is behind each AZ's journal, and whether that is whole."""
     from southbound.edge.tail import EndAsker
     from southbound.partitioning.topology import DIRECTORY_TOPIC
 
     for az in topology.azs:
         asker = EndAsker(topology.cluster(az.journal), DIRECTORY_TOPIC, "southbound-doctor")
         try:
-            told, end = asker.kafka_id(_TIMEOUT_S), asker.end(_TIMEOUT_S)
+            told, (begin, end) = asker.kafka_id(_TIMEOUT_S), asker.bounds(_TIMEOUT_S)
         except EdgeError as problem:
             yield error(
                 SUBJECT,
@@ -96,6 +126,11 @@ def journal_findings(topology: Topology, positions: Mapping[str, Position]) -> I
         finally:
             asker.close()
         yield journal_finding(az.id, positions.get(az.id), told, end)
+        cut = cut_finding(
+            f"the journal of {az.id}", begin, "southbound directory verify; then what it says"
+        )
+        if cut is not None:
+            yield cut
 
 
 def journal_finding(az: str, position: Position | None, kafka_id: str, end: int) -> Finding:

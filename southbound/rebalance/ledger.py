@@ -302,7 +302,7 @@ class Ledger:
             [(_key("move", one.plan, number), encode_record(one)) for number, one in numbered]
         )
         for number, record in numbered:
-            stored = self._plans[record.plan].moves.get(number)
+            stored = self._known(record.plan).moves.get(number)
             if stored != record:
                 owner = stored.owner if stored is not None else "nobody"
                 raise StaleMap(
@@ -312,9 +312,19 @@ class Ledger:
         return [record for _, record in numbered]
 
     def _next(self, number: int, record: Move) -> Move:
-        stored = self._plans[record.plan].moves.get(number)
+        stored = self._known(record.plan).moves.get(number)
         serial = 0 if stored is None else stored.serial + 1
         return msgspec.structs.replace(record, serial=serial)
+
+    def _known(self, plan: str) -> PlanState:
+        """Return a plan that was begun. Raises `StaleMap` for one whose header was taken away since."""
+        state = self._plans.get(plan)
+        if state is None or state.found is None:
+            raise StaleMap(
+                f"plan {plan} is gone from {REBALANCE_TOPIC}: this executor stops; what it has left "
+                "half-way southbound shards recover brings to an end"
+            )
+        return state
 
     def _append(self, records: Sequence[tuple[bytes, bytes]]) -> None:
         if records:

@@ -6,6 +6,7 @@ from southbound.cli.machine_checks import FILES_MIN, files_finding, versions
 from southbound.cli.redis_checks import (
     SKEW_MAX_S,
     clock_finding,
+    cut_finding,
     journal_finding,
     memory_findings,
 )
@@ -117,6 +118,15 @@ def test_redis_is_compared_with_the_journals_end(
 ) -> None:
     """Empty, unread, level, behind, ahead (a truncated journal), another cluster's."""
     assert journal_finding("az-a", position, "k", end).severity is severity
+
+
+def test_logs_without_their_beginnings_are_named() -> None:
+    """Compaction never moves a beginning; the finding names what helps."""
+    assert cut_finding("the journal of az-a", 0, "x") is None
+    found = cut_finding("the journal of az-a", 21, "southbound directory verify")
+    assert found is not None
+    assert (found.severity, "offset 21" in found.what) == (Severity.WARNING, True)
+    assert found.how == "southbound directory verify"
 
 
 def test_few_open_files_are_a_warning() -> None:

@@ -162,6 +162,33 @@ def test_a_refused_record_does_not_outlive_compaction(log: Log) -> None:
     assert (again.owner, again.serial) == ("third", theirs.serial + 1)
 
 
+def test_who_carries_on_a_plan_that_is_gone_is_told() -> None:
+    """Its records were taken away meanwhile, one key after another, whether he has read that or not."""
+    for has_read in (False, True):
+        log = Log()
+        ledger = ledger_on(log)
+        ledger.begin(_PLAN, _BATCHES)
+        (mine,) = ledger.store([(0, record("first"))])
+        log.append([(one.key(), None) for one in log.messages])
+        if has_read:
+            ledger.refresh()
+        with pytest.raises(StaleMap, match="shards recover"):
+            ledger.store([(0, msgspec.structs.replace(mine, step=Step.RESERVED))])
+
+
+def test_a_plan_whose_records_were_there_before_it_goes_on_from_them(log: Log) -> None:
+    """Who dies before the header has begun nothing; the same records are no conflict then."""
+    known = msgspec.structs.replace(record("first"), owner="", token=0, serial=0)
+    ledger_on(log).begin(_PLAN, _BATCHES, records={0: known})
+    log.messages.pop()
+    state = ledger_on(log).begin(_PLAN, _BATCHES, records={0: known})
+    assert state.moves == {0: known}
+    other = ledger_on(log)
+    other.refresh()
+    (claimed,) = other.store([(0, claim(known, "other"))])
+    assert (claimed.owner, claimed.token) == ("other", 1)
+
+
 def test_an_answer_that_was_lost_is_asked_for_again(log: Log) -> None:
     """The same record stored twice is stored once."""
     ledger = ledger_on(log)
