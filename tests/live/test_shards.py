@@ -527,6 +527,44 @@ def test_vpcs_that_left_without_a_plan_are_brought_to_an_end(shards: Shards) -> 
     assert len(shards.vpc(vpc).replicas) == 1
 
 
+class Rival:
+    """A failpoint at which an executor sleeps while its plan is lost, and its move ended by others."""
+
+    def __init__(self, shards: Shards, at: str, host: str) -> None:
+        self.shards = shards
+        self.at = at
+        self.host = host
+        self.found: Leftovers | None = None
+
+    def __call__(self, name: str) -> None:
+        """Take a step."""
+        if name == self.at and self.found is None:
+            with self.shards.executor() as other:
+                for state in other.plans():
+                    if any(move.id == self.host for batch in state.rest() for move in batch.moves):
+                        assert other._ledger is not None
+                        other._ledger._appender.append([(key, None) for key in _keys(state)])
+            self.found = recovered(self.shards, self.host)
+
+
+@pytest.mark.parametrize("at", ["AnnounceMoves:before", "Delta:after"])
+def test_whoever_outlives_his_plan_does_no_harm(shards: Shards, at: str) -> None:
+    """His ledger is lost under him, his move is ended by another, and he goes on; he is told then."""
+    (host,) = shards.hosts(1, "c1")
+    shards.agent(host)
+    with shards.traffic([host_scope(host)]):
+        rival = Rival(shards, at, host)
+        with (
+            shards.executor(failpoint=rival) as sleeper,
+            pytest.raises(StaleMap, match="shards recover"),
+        ):
+            sleeper.run(sleeper.begin(host_plan(shards, host)))
+        assert rival.found is not None
+        assert [move.id for move in rival.found.moves] == [host]
+        shards.move(Goal(kind="hosts", what=(host,), to="c1"))
+    shards.check()
+
+
 def test_a_host_that_stays_without_a_plan_is_sealed(shards: Shards) -> None:
     """Its plan was taken back, and forgotten before the seal was there; it can be moved after that."""
     (host,) = shards.hosts(1, "c1")
@@ -545,16 +583,19 @@ def host_plan(shards: Shards, host: str) -> Plan:
 
 
 def test_what_a_lost_plan_has_reserved_is_given_up(kit: DirectoryKit, shards: Shards) -> None:
-    """From the command line; a slow plan that the ledger knows keeps what it has reserved."""
-    lost, slow = shards.hosts(2, "c1")
+    """From the command line; slow plans that the ledger knows keep what they have, and go on."""
+    lost, slow, left = shards.hosts(3, "c1")
     cut_short(shards, host_plan(shards, lost), "Reserve:after")
-    with shards.executor(failpoint=crashing("Reserve:after")) as executor:
-        plan = executor.begin(host_plan(shards, slow))
-        with pytest.raises(Crash):
-            executor.run(plan)
+    plans = []
+    for host, at in ((slow, "Reserve:after"), (left, "AppendJournal:after")):
+        with shards.executor(failpoint=crashing(at)) as executor:
+            plans.append(executor.begin(host_plan(shards, host)))
+            with pytest.raises(Crash):
+                executor.run(plans[-1])
     shown = run(kit, "recover", "--dry-run", "--output", "json")
     assert {one["id"]: one["what"] for one in answer(shown)}.get(lost) == "reservation"
     assert slow not in shown.stdout
+    assert left not in shown.stdout
     assert run(kit, "recover").exit_code == 2
     before = sum(map(sum, shards.directory.occupancy().values()))
     done = run(kit, "recover", "--yes")
@@ -565,7 +606,7 @@ def test_what_a_lost_plan_has_reserved_is_given_up(kit: DirectoryKit, shards: Sh
     again = run(kit, "recover", "--yes")
     assert "nothing was left behind" in again.stderr
     shards.move(Goal(kind="hosts", what=(lost,), to="c2"))
-    assert shards.mover.run(plan).failed == {}
+    assert [shards.mover.run(plan).failed for plan in plans] == [{}, {}]
     assert [one for one in shards.directory.verify() if one.kind != "mend"] == []
 
 
