@@ -53,7 +53,7 @@ class Audit:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._slots = frozenset(slots())
+        self._slots = frozenset(slots(crowded=True))
         self.held: dict[str, Held] = {}
         self._rows: defaultdict[str, dict[int, str]] = defaultdict(dict)
         self._read_to = dict.fromkeys(JOURNALS.values(), 0)

@@ -36,7 +36,14 @@ from southbound.partitioning.move import Standing
 from southbound.partitioning.placement import Address
 from southbound.producer.core import Parcel, Route, judge, route_of_row, unsent
 from southbound.wire.reports import Outcome
-from tests.simulation import planted_agent, planted_control, planted_moves, planted_public
+from tests.simulation import (
+    planted_agent,
+    planted_allocation,
+    planted_control,
+    planted_moves,
+    planted_public,
+    planted_tracker,
+)
 from tests.simulation.bug import Bug, Patch
 from tests.simulation.directory import Directory, Memory, Redis
 from tests.simulation.fleet import TOPOLOGY, az_of
@@ -470,6 +477,8 @@ BUGS: Mapping[str, Bug] = {
         **planted_agent.PLANTED,
         **planted_moves.PLANTED,
         **planted_public.PLANTED,
+        **planted_tracker.PLANTED,
+        **planted_allocation.PLANTED,
     }.items()
 }
 """Every planted bug by its name, with the seed that has found it."""

@@ -11,6 +11,7 @@ clients from an isolated old primary.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,8 +20,10 @@ from southbound.directory.keys import public_pool, text_of
 from southbound.directory.rows import RowReader
 from southbound.directory.verdict import Held, judge
 from southbound.errors import EdgeError, PlanError
-from southbound.partitioning.allocation import slot_index
+from southbound.partitioning.allocation import choose_probe, fewest, slot_index, slot_indexes
+from southbound.partitioning.hashing import PROBES_MAX
 from southbound.partitioning.placement import Placement
+from southbound.partitioning.topology import Pool
 from southbound.resources import Scope
 from southbound.wire.control import JournalEntry, decode_journal, encode_control
 from southbound.wire.keys import scope_text
@@ -54,12 +57,16 @@ class Change(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What a Redis holds: rows, how far into each journal it is, reservations, and counts of slots."""
+    """What a Redis holds: rows, how far into each journal it is, reservations, and counts of slots.
+
+    `partitions`: how many the public kind has by the topology that is stored here.
+    """
 
     rows: Mapping[str, Held] = {}
     positions: Mapping[str, int] = {}
     reserved: Mapping[tuple[str, int], Slot] = {}
     counts: Mapping[Slot, int] = {}
+    partitions: int = PUBLIC_PARTITIONS
 
 
 class Redis:
@@ -129,7 +136,7 @@ class Redis:
         positions = dict(memory.positions)
         if not again:
             positions[az] = max(positions.get(az, 0), end)
-        self.change(Memory(rows, positions, reserved, counts))
+        self.change(Memory(rows, positions, reserved, counts, memory.partitions))
         return again
 
     def reserve(self, text: str, epoch: int, slot: Slot) -> Slot | Held:
@@ -149,15 +156,53 @@ class Redis:
         self.change(self.memory._replace(reserved=reserved, counts=counts))
         return slot
 
-    def reserve_public(self, text: str) -> int:
-        """Reserve for a public resource the partition that holds the fewest; return its number."""
+    def allocate(
+        self, text: str, id: str, pools: Sequence[Pool], probes: int, az: str, end: int
+    ) -> str | None:
+        """Reserve a slot for a host that comes; return its row. None: no pool has room.
+
+        "behind": a journal is not known to that end, so nothing is known to be absent.
+        """
+        memory = self.memory
+        if memory.positions.get(az, 0) < end or any(
+            one not in memory.positions for one in JOURNALS
+        ):
+            return "behind"
+        row = memory.rows.get(text)
+        if row is not None:
+            return row.row
+        known = memory.reserved.get((text, 1))
+        if known is not None:
+            numbers = slot_indexes("host", id, TOPOLOGY.pool(known[0]), PROBES_MAX)
+            return Placement(known[0], numbers.index(known[1])).row()
+        for pool in pools:
+            numbers = slot_indexes("host", id, pool, PROBES_MAX)
+            counts = [memory.counts.get((pool.id, number), 0) for number in numbers[:probes]]
+            probe = choose_probe(counts, pool.max_per_slot)
+            if probe is not None:
+                self.reserve(text, 1, (pool.id, numbers[probe]))
+                return Placement(pool.id, probe).row()
+        return None
+
+    def name_partitions(self, partitions: int) -> int:
+        """Store a topology, if it is newer; return of how many partitions the one here tells."""
+        if partitions > self.memory.partitions:
+            self.change(self.memory._replace(partitions=partitions))
+        return self.memory.partitions
+
+    def reserve_public(self, text: str, partitions: int) -> int:
+        """Reserve for a public resource the partition that holds the fewest; return its number.
+
+        Below 0: the topology of whoever asks is another than the one here.
+        """
         row = self.memory.rows.get(text)
         if row is not None:
             return int(row.row)
+        if partitions != self.memory.partitions:
+            return -1
         pool = public_pool(PUBLIC_KIND)
-        counts = self.memory.counts
-        fewest = min(range(PUBLIC_PARTITIONS), key=lambda one: (counts.get((pool, one), 0), one))
-        found = self.reserve(text, 1, (pool, fewest))
+        counts = [self.memory.counts.get((pool, one), 0) for one in range(partitions)]
+        found = self.reserve(text, 1, (pool, fewest(counts, 1)[0]))
         assert not isinstance(found, Held)
         return found[1]
 
@@ -177,6 +222,7 @@ class Directory:
         self._generation = -1
         self._heard_us = 0
         self._reader = RowReader()
+        self.partitions = PUBLIC_PARTITIONS
 
     # Looking up.
 
@@ -262,15 +308,37 @@ class Directory:
             raise PlanError(f"{scope}: {found} is reserved for epoch {epoch}")
         return None
 
+    def roll(self, az: str) -> Steps[int]:
+        """Bring Redis up to a journal's end; return that end. Raises `EdgeError`."""
+        return (yield from self._to_end(az))
+
+    def totals(self) -> Steps[dict[str, int]]:
+        """Return how many each pool holds."""
+        totals: Counter[str] = Counter()
+        for (pool, _), count in (yield from self._ask_primary()).counts.items():
+            totals[pool] += count
+        return totals
+
     def place_public(self, id: str) -> Steps[int]:
         """Return a public resource's partition, giving it one if it has none. Raises `EdgeError`."""
         text = text_of("p", f"{PUBLIC_KIND}\x1f{id}")
         for az in JOURNALS:
             yield from self._to_end(az)
         redis = self._world.redis
-        found = yield from self._world.network.call(
-            self._who, REDIS, lambda: redis.reserve_public(text)
-        )
+        # The newer of the two topologies is the one that both hold then.
+        yield from self.match_topology()
+        partitions = self.partitions
+
+        def act() -> int:
+            is_new = text not in redis.memory.rows and (text, 1) not in redis.memory.reserved
+            found = redis.reserve_public(text, partitions)
+            if is_new and found >= 0:
+                self._world.invariants.shared_out(text, found)
+            return found
+
+        found = yield from self._world.network.call(self._who, REDIS, act)
+        if found < 0:
+            raise EdgeError("the topology has changed", retryable=True)
         held = yield from self.decide({text: Held(1, str(found))})
         return int(held[text].row)
 
@@ -299,6 +367,13 @@ class Directory:
             if held is not None:
                 return {**there, **{text: held[text] for text in new}}
         raise EdgeError("Redis and the journal do not come together", retryable=True)
+
+    def match_topology(self) -> Steps[None]:
+        """Make Redis and this process hold the same topology, the newer of the two."""
+        redis = self._world.redis
+        self.partitions = yield from self._world.network.call(
+            self._who, REDIS, lambda: redis.name_partitions(self.partitions)
+        )
 
     def _ask_primary(self) -> Steps[Memory]:
         redis = self._world.redis

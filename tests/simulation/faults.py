@@ -255,6 +255,30 @@ WORKER_FAULTS: Mapping[str, FaultKind] = {
 """What goes wrong with workers, by its name."""
 
 
+# The tracker service.
+
+
+def _kill_tracker(world: World, fault: Fault) -> None:
+    """Let it die at a commit that is still to come, or now, for longer."""
+    if world.schedule.is_tracked:
+        if fault.draw < 0.5:
+            world.tracker.deaths = int(fault.draw * 24)
+        else:
+            world.tracker.die(_fine(fault).choice((S, 30 * S, HOUR, 4 * DAY)))
+
+
+def _refuse_tracker(world: World, fault: Fault) -> None:
+    if world.schedule.is_tracked:
+        world.tracker.refuses_until_us = world.loop.now_us + _pick(fault, S, 20 * S, 10 * MINUTE)
+
+
+TRACKER_FAULTS: Mapping[str, FaultKind] = {
+    "tracker killed": FaultKind("tracker", _kill_tracker),
+    "tracker's disk refuses": FaultKind("tracker", _refuse_tracker),
+}
+"""What goes wrong with the tracker service, by its name."""
+
+
 # Traps: they wait for their moment.
 
 
@@ -266,9 +290,14 @@ def _spring_null(world: World, fault: Fault) -> None:
     world.traps.nulls += 1
 
 
+def _spring_clock(world: World, fault: Fault) -> None:
+    world.traps.clocks = _pick(fault, 1, 2, 2)
+
+
 TRAPS: Mapping[str, FaultKind] = {
     "mover dies at a step": FaultKind("mover", _spring_step),
     "null overtaken": FaultKind("janitor", _spring_null),
+    "clock ahead at leaving": FaultKind("janitor", _spring_clock),
 }
 """Every trap by its name."""
 
@@ -309,6 +338,7 @@ FAULTS: Mapping[str, FaultKind] = {
 ALL_FAULTS: Mapping[str, FaultKind] = {
     **FAULTS,
     **WORKER_FAULTS,
+    **TRACKER_FAULTS,
     **TRAPS,
     **DISASTERS,
 }

@@ -40,16 +40,20 @@ FLAVOURS = {
     "unswept": Flavour((1, 2), (0,), (0.3, 0.5), dozes=(0.0,), ages=1.0, sets=0.7),
     "replicas": Flavour((0, 0, 1), (0, 0, 1, 2), (0.05, 0.2), deletes=0.45),
     "public": Flavour((0,), (0, 1, 2)),
+    "tracked": Flavour((0, 0, 1), (0, 1, 2, 3), ages=0.3),
+    "crowd": Flavour((0, 0, 1), (0, 1, 2, 3)),
     "disaster": Flavour((0,), (0, 1)),
 }
 """Every flavour by its name. `returns`: away and back within one publish; `recreations`: deletes, and what
 comes back while their tombstones are written; `replicas`: VPCs whose replicas go and whose homes change,
-while ports come; `public`: workers that share out public resources; `unswept`: no janitor, and nothing that needs one."""
+while ports come; `public`: workers that share out public resources, and partitions that are added;
+`tracked`: a tracker service that dies and whose disk refuses; `crowd`: hosts that are registered; `unswept`: no janitor, and nothing that needs one."""
 
-_TURNS = (
+_OFTEN = (
     *("mixed", "moves", "returns", "days", "replicas", "moves", "unswept", "disaster"),
     *("mixed", "moves", "returns", "recreations", "public", "replicas", "unswept", "public"),
 )
+_TURNS = (*_OFTEN * 4, *("tracked", "crowd") * 8)
 
 
 def flavour_of(seed: int) -> str:

@@ -27,6 +27,7 @@ from southbound.partitioning.topology import (
     PublicKind,
     Topology,
     public_topic_name,
+    topic_name,
 )
 from southbound.resources import Scope, ScopeClass
 from southbound.wire.keys import scope_text
@@ -34,8 +35,12 @@ from southbound.wire.keys import scope_text
 CLUSTERS = ("c1", "c2", "c3")
 HOST_POOLS = {"ha": "c1", "hb": "c2", "hc": "c3", "hd": "c1", "he": "c3"}
 VPC_POOLS = {"va": "c1", "vb": "c2", "vc": "c3", "vd": "c1"}
+CROWD_POOLS = {"hx": "c1", "hy": "c2"}
+"""Where hosts come that are registered while everything runs."""
+CROWD_MAX = 2
 PUBLIC_KIND = "elb"
 PUBLIC_PARTITIONS = 3
+"""How many the public kind's topic has at first; it may grow."""
 
 
 def _pool(cls: Literal["host", "vpc"], id: str, cluster: str) -> Pool:
@@ -52,6 +57,10 @@ TOPOLOGY = Topology(
     pools=(
         *(_pool("host", id, at) for id, at in HOST_POOLS.items()),
         *(_pool("vpc", id, at) for id, at in VPC_POOLS.items()),
+        *(
+            Pool(id=id, cluster=at, cls="host", topics=2, partitions=2, max_per_slot=CROWD_MAX)
+            for id, at in CROWD_POOLS.items()
+        ),
     ),
     public=(PublicKind(kind=PUBLIC_KIND, cluster="c2", partitions=PUBLIC_PARTITIONS),),
     version=1,
@@ -104,9 +113,9 @@ def public_slot(partition: int) -> Address:
     return Address(cluster, public_topic_name(PUBLIC_KIND), partition)
 
 
-def public_slots() -> list[Address]:
-    """Return every partition of the public kind's topic."""
-    return [public_slot(partition) for partition in range(PUBLIC_PARTITIONS)]
+def public_slots(count: int = PUBLIC_PARTITIONS) -> list[Address]:
+    """Return the partitions of the public kind's topic, when it has so many."""
+    return [public_slot(partition) for partition in range(count)]
 
 
 def address(scope: Scope, placement: Placement) -> Address:
@@ -131,9 +140,18 @@ def replica_in(row: VpcPlacement, cluster: str) -> Placement | None:
     return row.in_cluster(cluster, TOPOLOGY)
 
 
-def slots() -> list[Address]:
-    """Return every slot of hosts and VPCs."""
-    return [Address(pool.cluster, f"sb.{pool.id}.000", 0) for pool in TOPOLOGY.pools]
+def slots(*, crowded: bool = False) -> list[Address]:
+    """Return every slot of hosts and VPCs; `crowded`: also those of the pools for hosts that come."""
+    found = [Address(at, f"sb.{id}.000", 0) for id, at in (HOST_POOLS | VPC_POOLS).items()]
+    if crowded:
+        for id, at in CROWD_POOLS.items():
+            pool = TOPOLOGY.pool(id)
+            found += [
+                Address(at, topic_name(id, topic), partition)
+                for topic in range(pool.topics)
+                for partition in range(pool.partitions)
+            ]
+    return found
 
 
 def host_slots(cluster: str) -> list[Address]:

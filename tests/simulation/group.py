@@ -20,10 +20,11 @@ _ASK_US = 100 * MS
 
 
 class Group:
-    """One group. `shares`: what each member was given last."""
+    """One group. `shares`: what each member was given last; `partitions`: of how many it knows."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.partitions = PUBLIC_PARTITIONS
         self.members: dict[str, Worker] = {}
         self.shares: dict[str, tuple[int, ...]] = {}
         self._round = 0
@@ -36,6 +37,12 @@ class Group:
         worker.member_id = self._world.chance.random()
         self.members[worker.name] = worker
         self._share_out()
+
+    def notice(self, partitions: int) -> None:
+        """Learn that the topic has grown; everything is shared out anew."""
+        if partitions > self.partitions:
+            self.partitions = partitions
+            self._share_out()
 
     def leave(self, worker: Worker) -> None:
         """Let a worker be none, who has given everything back."""
@@ -77,8 +84,7 @@ class Group:
                 continue
             names = sorted(self.members, key=lambda name: self.members[name].member_id)
             self.shares = {
-                name: tuple(range(at, PUBLIC_PARTITIONS, len(names)))
-                for at, name in enumerate(names)
+                name: tuple(range(at, self.partitions, len(names))) for at, name in enumerate(names)
             }
             for name, share in self.shares.items():
                 self.members[name].assign(self._round, share)

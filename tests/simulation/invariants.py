@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from southbound.nca import effects as ef
 from southbound.nca.plan import Plan
 from southbound.nca.state import Status
+from southbound.partitioning.allocation import FIRST_PROBES, slot_index, slot_indexes
+from southbound.partitioning.placement import parse_placement
 from southbound.resources import (
     PORT,
     Op,
@@ -28,7 +30,7 @@ from southbound.wire.envelope import decode
 from southbound.wire.keys import decode_key, encode_key, scope_prefix
 from southbound.wire.reports import Outcome
 from tests.simulation.directory import counts_of
-from tests.simulation.fleet import JOURNALS, PUBLIC_PARTITIONS, slots
+from tests.simulation.fleet import CROWD_POOLS, JOURNALS, PUBLIC_PARTITIONS, TOPOLOGY, slots
 from tests.simulation.loop import S
 
 if TYPE_CHECKING:
@@ -234,7 +236,78 @@ class Invariants:
             ):
                 raise Violation("one worker serves it", f"{worker.name}: {change.key}")
 
+    def allocated(self, host: str, row: str) -> None:
+        """A host that comes gets the emptier of two slots, by what the journal and Redis hold."""
+        if not self._world.is_directory_calm:
+            return
+        counts = self._counted(without=host)
+        placement = parse_placement(row)
+        pool = TOPOLOGY.pool(placement.pool)
+        pair = [
+            counts[pool.id, number] for number in slot_indexes("host", host, pool, FIRST_PROBES)
+        ]
+        if placement.probe < FIRST_PROBES and pair[placement.probe] > min(pair):
+            raise Violation("the emptier of two is taken", f"{host}: {row} of {pair}")
+        taken = counts[pool.id, slot_index("host", host, pool, placement.probe)]
+        if taken >= pool.max_per_slot:
+            raise Violation("no slot is overfull", f"{host}: {row}: {taken}")
+
+    def shared_out(self, text: str, number: int) -> None:
+        """A public resource gets a partition that is there, and that holds the fewest."""
+        world, counts = self._world, Counter[int]()
+        if number >= world.topic.partitions:
+            raise Violation("a partition is there before it is given", f"{text}: {number}")
+        if not world.is_directory_calm:
+            return
+        held = {one: row for one, row in world.held().items() if one.startswith("p")}
+        counts.update(int(row.row) for one, row in held.items() if one != text)
+        counts.update(
+            slot[1]
+            for (one, _), slot in world.redis.memory.reserved.items()
+            if one.startswith("p") and one not in held and one != text
+        )
+        known = range(world.redis.memory.partitions)
+        if counts[number] > min(counts[one] for one in known):
+            raise Violation("partitions are filled evenly", f"{text}: {number} of {counts}")
+
+    def refused(self, host: str) -> None:
+        """Who is told that there is no room has been told the truth."""
+        if self._world.is_directory_calm:
+            self._check_full(host, self._counted())
+
+    def _check_full(self, host: str, counts: Counter[tuple[str, int]]) -> None:
+        for id in CROWD_POOLS:
+            pool = TOPOLOGY.pool(id)
+            for number in slot_indexes("host", host, pool):
+                if counts[id, number] < pool.max_per_slot:
+                    raise Violation("there is room for who comes", f"{host}: {id} {number}")
+
+    def _counted(self, without: str = "") -> Counter[tuple[str, int]]:
+        """Return how many the slots hold: by the journal, and what is reserved for who has no row."""
+        held = {text: one for text, one in self._world.held().items() if text.startswith("h")}
+        counts = Counter(counts_of({t: one for t, one in held.items() if t[2:] != without}))
+        counts.update(
+            slot
+            for (text, _), slot in self._world.redis.memory.reserved.items()
+            if text not in held and text[2:] != without
+        )
+        return counts
+
     # At the end.
+
+    def check_newcomers(self) -> None:
+        """Whoever came has a place, or there was none; and nothing is reserved any more."""
+        world, counts = self._world, self._counted()
+        rows = {text[2:] for text in world.held() if text.startswith("h")}
+        for host in {one.host for one in world.schedule.newcomers}:
+            if host in rows:
+                continue
+            if host not in world.refused:
+                raise Violation("every host gets an answer", host)
+            self._check_full(host, counts)
+        for text, epoch in world.redis.memory.reserved:
+            if world.schedule.newcomers and epoch == 1 and text.startswith("h"):
+                raise Violation("no reservation stays behind", text)
 
     def check_workers(self) -> None:
         """Each public resource stands with one worker as it was accepted last; deleted ones with none."""
@@ -256,11 +329,16 @@ class Invariants:
             one.row for text, one in world.redis.memory.rows.items() if text.startswith("p")
         )
         spread = [counts[str(number)] for number in range(PUBLIC_PARTITIONS)]
-        if world.is_directory_calm and max(spread) - min(spread) > 1:
+        is_calm = world.is_directory_calm and not world.schedule.grows
+        if is_calm and max(spread) - min(spread) > 1:
             raise Violation("partitions are filled evenly", str(spread))
         shares = [len(one) for one in world.group.shares.values()]
         if shares and max(shares) - min(shares) > 1:
             raise Violation("workers share evenly", str(world.group.shares))
+
+    def applied_of(self, host: str, key: ResourceKey) -> set[int]:
+        """Return the revisions of a resource that a host has ever applied."""
+        return self._ever[host].get(key, set())
 
     def check_node(self, node: Node) -> None:
         """A node that has caught up has everything accepted that it should have, and holds nothing."""
@@ -384,9 +462,11 @@ class Invariants:
         if part.expected is None:
             raise Violation("receipts are settled", f"{changeset} {scope}: nobody is expected")
         for host in part.expected:
+            if scope.cls is ScopeClass.HOST and host not in self._world.nodes:
+                continue
             if scope.cls is ScopeClass.PUBLIC and not self._world.workers:
                 continue
-            if host in part.final or not self._still_follows(host, scope):
+            if host in part.final or not self.still_follows(host, scope):
                 continue
             told = part.told.get(host, {})
             for key in part.revisions:
@@ -395,7 +475,8 @@ class Invariants:
                         "receipts are settled", f"{changeset}: {host} keeps silent of {key!r}"
                     )
 
-    def _still_follows(self, host: str, scope: Scope) -> bool:
+    def still_follows(self, host: str, scope: Scope) -> bool:
+        """Tell whether a scope is a host's own, or a VPC of one of its ports."""
         if scope.cls is not ScopeClass.VPC:
             return True
         return scope.id in vpcs_of(host, self._world.nodes[host].applier.resources)
@@ -414,7 +495,7 @@ class Invariants:
                         raise Violation("told is done", f"{changeset}: {host}: {key} {revision}")
         for host in applied.pending:
             follows = all(
-                self._still_follows(host, scope)
+                self.still_follows(host, scope)
                 for scope, set_id in truth.parts
                 if set_id == changeset and scope.cls is ScopeClass.VPC
             )

@@ -75,7 +75,7 @@ class Janitor:
     def start(self) -> None:
         """Begin to sweep, each time some minutes after something was written."""
         self._me = self.world.loop.spawn(f"{self.name} sweeps", self._live())
-        for where in (*slots(), *public_slots()):
+        for where in self.slots:
             partition = self.world.clusters[where.cluster].at(where)
             partition.watchers[self.name] = self._noticed
 
@@ -115,7 +115,7 @@ class Janitor:
         is_content = True
         for cluster in CLUSTERS:
             yield from self.take_over_moves(cluster)
-        for where in (*slots(), *public_slots()):
+        for where in self.slots:
             high = self.world.clusters[where.cluster].at(where).high
             if self.swept.get(where) == high and self.now_us < self._due.get(where, NEVER_US):
                 continue
@@ -153,6 +153,14 @@ class Janitor:
                 return not judgement.repairs
             yield from self._append(where, repairs)
         return False
+
+    @property
+    def slots(self) -> tuple[Address, ...]:
+        """What it goes through."""
+        return (
+            *slots(crowded=bool(self.world.schedule.newcomers)),
+            *public_slots(self.world.topic.partitions),
+        )
 
     @property
     def now_us(self) -> int:

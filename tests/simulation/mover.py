@@ -24,6 +24,7 @@ from southbound.partitioning.handover import (
 )
 from southbound.partitioning.move import Kind, Part, Standing, Step
 from southbound.partitioning.placement import Placement, parse_placement, parse_vpc_placement
+from southbound.rebalance import executor
 from southbound.rebalance.copying import Record, copies
 from southbound.rebalance.sources import stale_keys
 from southbound.resources import PORT, Op, Scope, ScopeClass, vpc_of_port, vpc_scope
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _UNDECIDED = frozenset({Step.PLANNED, Step.RESERVED, Step.PRECOPIED})
+STORED = executor._STORED
+"""After these a record is stored in any case; after others perhaps."""
 
 
 class Wish:
@@ -215,7 +218,7 @@ class Mover:
                 raise EdgeError("not now", retryable=True)
             self.world.traps.behind(self.name, type(action).__name__)
             move = advance(move, outcome)
-            if move.is_final or self.world.chance.random() < self.world.stores_often:
+            if move.step in STORED or self.world.chance.random() < self.world.stores_often:
                 move = yield from self._store(move)
             yield self.world.pause_us()
 

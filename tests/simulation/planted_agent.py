@@ -8,13 +8,14 @@ from typing import Any
 from southbound.nca import core, desired
 from southbound.nca.changesets import Holding
 from southbound.nca.desired import Desired
+from southbound.nca.events import Now
 from southbound.nca.parking import Parking
 from southbound.nca.plan import Change, ordered
 from southbound.nca.positions import Positions
 from southbound.nca.positions import Stream as AgentStream
 from southbound.nca.reading import Reading
 from southbound.nca.retries import Retries
-from southbound.nca.snapshot import Snapshot
+from southbound.nca.snapshot import Reason, Snapshot
 from southbound.partitioning.placement import Address
 from southbound.resources import ResourceKey
 from southbound.wire.keys import decode_key
@@ -61,6 +62,17 @@ def _is_anything(self: Desired, key: ResourceKey) -> bool:
 
 _AT = Positions.at
 _RESOURCE = Reading._resource
+
+
+def _since_the_future(self: core.AgentCore, now: Now) -> None:
+    """Take progress that was noted in the future for progress of a moment ago."""
+    last_us, self._progress_us = self._progress_us, now.us
+    limit_us = self._settings.retention_of_deletes_s / 2 * 1e6
+    if last_us and now.us - last_us > limit_us:
+        for stream in list(self._positions):
+            if stream.snapshot is None:
+                self._reading.resync(stream, Reason.ABSENCE)
+
 
 PLANTED: Mapping[str, Bug] = {
     "a neighbour's records are taken": bug(
@@ -120,5 +132,11 @@ PLANTED: Mapping[str, Bug] = {
         "§9 a null that landed behind a newer record ends nothing",
         "recreations",
         (Reading, "_null", _null_ends),
+    ),
+    "a clock that was ahead hides an absence": bug(
+        "§7 progress that was noted in the future tells nothing",
+        "days",
+        (core.AgentCore, "_progress", _since_the_future),
+        stress=("clock ahead at leaving",),
     ),
 }

@@ -36,8 +36,10 @@ from tests.simulation.fleet import (
     interest_of,
     status_of,
 )
+from tests.simulation.herald import Herald
 from tests.simulation.loop import MS, S, Steps, Task, Wait
 from tests.simulation.network import Item
+from tests.simulation.registrar import Registrar
 from tests.simulation.seeder import Seeder
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class Publisher:
         self.fences = {cluster: Fence(world, name, cluster) for cluster in CLUSTERS}
         self.seeder = Seeder(world, name, self.directory)
         self.tracker = TrackerCore(1_000)
+        self.herald = Herald(world, name, self._wake_herald)
+        self._telling: Task | None = None
         self.watches: dict[str, Watch] = {}
         self.expected: dict[tuple[Watch, Scope], set[str]] = {}
         self._numbers: Counter[Scope] = Counter()
@@ -75,9 +79,15 @@ class Publisher:
         """Begin to listen to reports, and to follow the map."""
         for cluster in CLUSTERS:
             self._ears[cluster] = self._spawn(f"hears {cluster}", self._listen(cluster))
+        if self.world.schedule.is_tracked:
+            self._telling = self._spawn("tells the tracker", self.herald.tell())
         follower = self._spawn("follows the map", self._follow())
         wake = self.world.loop.wake
         self.world.redis.followers[self.name] = lambda: wake(follower, 2 * MS)
+
+    def _wake_herald(self) -> None:
+        if self._telling is not None:
+            self.world.loop.wake(self._telling)
 
     def die(self) -> None:
         """End with whatever it is doing."""
@@ -127,9 +137,14 @@ class Publisher:
             [TrackedPart(one.scope, {r.key: r.revision for r in one.records}) for one in parcels],
         )
         self.watches[changeset.id] = watch
+        self._announce(watch)
         for parcel in parcels:
             self._spawn(f"sends {changeset.id}", self._in_turn(watch, parcel))
         yield 0
+
+    def _announce(self, watch: Watch) -> None:
+        parts = {scope: dict(part.revisions) for scope, part in watch.parts.items()}
+        self.herald.published(watch.changeset, parts)
 
     def _in_turn(self, watch: Watch, parcel: Parcel) -> Steps[None]:
         """Send a part; where no janitor puts anything right, once the part before it is accepted."""
@@ -150,11 +165,15 @@ class Publisher:
                 self.world.truth.given_up.append(f"{parcel.changeset} {parcel.scope}")
                 return
             yield int(self.world.chance.uniform(0.1, 5) * S)
+            self._announce(watch)
             parcel = Parcel(
                 parcel.scope, parcel.changeset, parcel.records, self.now_us, parcel.vpcs
             )
         self.world.note(self.name, f"{parcel.changeset} {parcel.scope} accepted")
         self.world.truth.note_accepted(parcel)
+        accepted = self.world.truth.accepted_parts
+        if all((scope, parcel.changeset) in accepted for scope in watch.parts):
+            self.herald.settled(parcel.changeset)
         if parcel.scope.cls is ScopeClass.VPC:
             yield from self._expect(watch, parcel)
 
@@ -264,6 +283,12 @@ class Publisher:
                 told = True
         keeper = parcel.route.keeper
         return not told or all(self.seeder.is_present(vpc, keeper) for vpc in parcel.vpcs)
+
+    def register(self, host: str) -> None:
+        """Give a host its place."""
+        self._spawn(
+            f"registers {host}", Registrar(self.world, self.name, self.directory).register(host)
+        )
 
     # Following what becomes of it.
 

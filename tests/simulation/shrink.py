@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 Fails = Callable[[Schedule], str | None]
 """Runs a schedule; returns the promise that it breaks, if any."""
 
-_PARTS = ("faults", "moves", "operations")
+_PARTS = ("faults", "moves", "operations", "newcomers", "grows")
 _TRIES = 3
 _RUNS_MAX = 600
 
@@ -70,6 +70,8 @@ def _cuts(schedule: Schedule) -> Iterator[Schedule]:
         yield _with(schedule, "ages", False)
     for rest in _less(schedule.workers, 1):
         yield _with(schedule, "workers", rest)
+    if schedule.is_tracked:
+        yield _with(schedule, "is_tracked", False)
     if not schedule.is_swept:
         yield _with(schedule, "is_swept", True)
     for name in ("pauses", "dozes"):

@@ -118,7 +118,7 @@ def test_a_failure_prints_its_seed_and_the_command(capsys: pytest.CaptureFixture
     assert f"python -m tests.simulation --seed {seed} --trace" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("flavour", ["public", "replicas", "unswept"])
+@pytest.mark.parametrize("flavour", ["public", "replicas", "unswept", "tracked", "crowd"])
 def test_what_only_some_flavours_have_is_cut_down_too(flavour: str) -> None:
     """Workers, replicas that go, homes that change, janitors that are away: a cut is a schedule that runs."""
     schedule = next(one for one in map(draw, range(100)) if flavour_of(one.seed) == flavour)

@@ -34,10 +34,13 @@ class Died(Exception):
 
 
 class Traps:
-    """Those of one world that are set. `nulls`: how many tombstones are still to be overtaken."""
+    """Those of one world that are set. `nulls`: how many tombstones are still to be overtaken; `clocks`:
+    how many who go away until one of them has a clock that is ahead, 0: none.
+    """
 
     def __init__(self) -> None:
         self.nulls = 0
+        self.clocks = 0
         self._steps: list[StepTrap] = []
 
     def set_step(self, mover: str, draw: float) -> None:
@@ -52,6 +55,11 @@ class Traps:
             if (trap.mover, trap.action) == (mover, action):
                 self._steps.remove(trap)
                 raise Died(trap.away_us)
+
+    def runs_ahead(self) -> bool:
+        """Tell whether the clock of who goes away now is to be far ahead; of two the second one's."""
+        self.clocks -= 1
+        return self.clocks == 0
 
     def overtakes_null(self) -> bool:
         """Tell whether the tombstone that is about to be written is to be overtaken."""

@@ -18,6 +18,7 @@ from tests.simulation.faults import (
     ALL_FAULTS,
     DISASTERS,
     FAULTS,
+    TRACKER_FAULTS,
     TRAPS,
     WORKER_FAULTS,
     Fault,
@@ -86,15 +87,34 @@ class Rehome(msgspec.Struct, frozen=True, tag="rehome"):
     cluster: str
 
 
+class Register(msgspec.Struct, frozen=True, tag="register"):
+    """A wish that a host be given a place."""
+
+    at_us: int
+    host: str
+    publisher: str
+
+
+class Grow(msgspec.Struct, frozen=True, tag="grow"):
+    """A wish that the public kind's topic has more partitions."""
+
+    at_us: int
+    mover: str
+    partitions: int
+
+
 Wished = Relocate | Drop | Rehome
 """What executors may be asked for."""
+
+Happening = Publish | Wished | Register | Grow | Fault
 
 
 class Schedule(msgspec.Struct, frozen=True):
     """Everything that happens to a world from outside. `hosts`: where each begins.
 
     `pauses`: how often a process stops between two steps. `ages`: days pass in the end. `is_swept`:
-    a janitor is at work. `workers`: those of the public kind.
+    a janitor is at work. `workers`: those of the public kind. `is_tracked`: a tracker service is at work.
+    `newcomers`: hosts that are registered meanwhile, some by several. `grows`: partitions are added.
     `dozes`: how often a publisher stops around a delivery. `chance`: what decides, beside the seed, who comes first.
     """
 
@@ -108,13 +128,18 @@ class Schedule(msgspec.Struct, frozen=True):
     ages: bool = False
     is_swept: bool = True
     workers: tuple[str, ...] = ()
+    is_tracked: bool = False
+    newcomers: tuple[Register, ...] = ()
+    grows: tuple[Grow, ...] = ()
     chance: int = 0
 
 
-def happenings(schedule: Schedule) -> list[Publish | Wished | Fault]:
+def happenings(schedule: Schedule) -> list[Happening]:
     """Return everything that happens, in the order of its time."""
-    found: list[Publish | Wished | Fault] = [*schedule.operations]
+    found: list[Happening] = [*schedule.operations]
     found += schedule.moves
+    found += schedule.newcomers
+    found += schedule.grows
     found += schedule.faults
     return sorted(found, key=lambda one: one.at_us)
 
@@ -176,6 +201,9 @@ class Draw:
             ]
         elif self._name == "moves":
             moves += self._rivals(moves, hosts)
+        newcomers: tuple[Register, ...] = ()
+        if self._name == "crowd":
+            newcomers = tuple(self._newcomers(times, operations))
         wishes: list[Wished] = [*moves]
         if self._name == "replicas":
             wishes += self._changes_of_replicas(hosts, operations)
@@ -190,6 +218,9 @@ class Draw:
             ages=chance.random() < flavour.ages,
             is_swept=self._name != "unswept",
             workers=WORKERS[: chance.choice((2, 3))] if self._name == "public" else (),
+            is_tracked=self._name == "tracked",
+            newcomers=newcomers,
+            grows=tuple(self._grows(times)) if self._name == "public" else (),
         )
 
     def _faults(
@@ -201,6 +232,8 @@ class Draw:
             yield self._fault(chance.randint(0, span_us), hosts, FAULTS)
         for _ in range(chance.choice((1, 2, 3)) if self._name == "public" else 0):
             yield self._fault(chance.randint(0, span_us), hosts, WORKER_FAULTS)
+        for _ in range(chance.choice((1, 2, 3)) if self._name == "tracked" else 0):
+            yield self._fault(chance.randint(0, span_us), hosts, TRACKER_FAULTS)
         for kind in self._flavour.traps:
             yield self._fault(chance.randint(0, span_us), hosts, {kind: TRAPS[kind]})
         disaster_us = chance.randint(span_us // 2, span_us)
@@ -243,6 +276,31 @@ class Draw:
             if chance.random() < 0.5:
                 gone = Item(*key, self._next(*key), None)
                 operations.append(self._alone(at_us, f"e{number}", publisher, gone))
+
+    def _grows(self, times: list[int]) -> Iterator[Grow]:
+        """Yield that the public topic grows: in half of the schedules, once or twice, by anybody."""
+        for partitions in self._chance.choice(((), (), (4,), (5,), (4, 6))):
+            mover = self._chance.choice(("mover1", "mover2"))
+            yield Grow(self._chance.randint(0, max(times)), mover, partitions)
+
+    def _newcomers(self, times: list[int], operations: list[Publish]) -> Iterator[Register]:
+        """Yield hosts that are registered, some by both instances at once; and publish to some of them."""
+        chance = self._chance
+        at_us = chance.choice(times)
+        count, pace_us = chance.choice((4, 9, 16, 19)), chance.choice((0, 0, 10_000, S))
+        jitter_us = chance.choice((50, 3_000, 40_000))
+        for number in range(count):
+            host = f"n{number}"
+            both = list(PUBLISHERS)
+            chance.shuffle(both)
+            for publisher in both[: chance.choice((1, 1, 2))]:
+                yield Register(at_us + chance.randint(0, jitter_us), host, publisher)
+            # Of many, some find no room, and nothing can be sent to those.
+            if chance.random() < 0.5 and count <= 10:
+                item = self._upsert("host", host, "router", "r1", {})
+                at = at_us + chance.randint(0, 3 * S)
+                operations.append(self._alone(at, f"n{number}", chance.choice(both), item))
+            at_us += pace_us
 
     def _alone(self, at_us: int, id: str, publisher: str, item: Item) -> Publish:
         return Publish(at_us, f"cs-{id}", publisher, (item,))
@@ -306,7 +364,7 @@ class Draw:
         chance, deletes = self._chance, self._flavour.deletes
         draw = chance.random() * (1 if vpcs else 0.65)
         if self._name == "public" and chance.random() < 0.7:
-            id = f"e{chance.randint(1, 5)}"
+            id = f"e{chance.randint(1, 7)}"
             return self._change("public", "", PUBLIC_KIND, id, {}, deletes)
         if self._name == "replicas":
             # Its ports come and go by a plan of their own.
@@ -381,6 +439,7 @@ class Draw:
             "publisher": list(PUBLISHERS),
             "mover": ["mover1", "mover2"],
             "janitor": ["janitor"],
+            "tracker": ["tracker"],
             "worker": list(WORKERS[:2]),
             "cluster": [one.id for one in TOPOLOGY.clusters],
             "anyone": [*hosts, *PUBLISHERS, "mover1", "mover2"],

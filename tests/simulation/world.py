@@ -17,6 +17,7 @@ from southbound.partitioning.placement import Placement
 from southbound.resources import Changeset, Op, Resource, ResourceKey, host_scope
 from southbound.wire.control import JournalEntry, decode_journal, encode_control
 from southbound.wire.keys import parse_scope_text, scope_text
+from tests.simulation.asker import Asker
 from tests.simulation.audit import Audit
 from tests.simulation.directory import Memory, Redis, counts_of
 from tests.simulation.faults import ALL_FAULTS, Fault
@@ -30,13 +31,17 @@ from tests.simulation.mover import Homecoming, Ledger, Mover, Wish
 from tests.simulation.network import Network
 from tests.simulation.node import SETTINGS, Node
 from tests.simulation.publisher import Publisher
+from tests.simulation.topic import Topic
+from tests.simulation.tracker import Tracker
 from tests.simulation.traps import Traps
 from tests.simulation.truth import Truth
 from tests.simulation.worker import Worker
 from tests.simulation.workload import (
     PUBLISHERS,
     Drop,
+    Grow,
     Publish,
+    Register,
     Rehome,
     Relocate,
     Schedule,
@@ -74,8 +79,12 @@ class World:
         self.movers = {name: self.make_mover(name) for name in ("mover1", "mover2")}
         self.janitor = self.make_janitor("janitor")
         self.traps = Traps()
+        self.topic = Topic(self)
         self.group = Group(self)
         self.workers: dict[str, Worker] = {}
+        self.tracker = Tracker(self)
+        self.asker = Asker(self)
+        self.refused: set[str] = set()
         self._numbers = 0
         self._has_happened = False
 
@@ -306,6 +315,8 @@ class World:
             self.check()
             if self.schedule.ages:
                 self._age()
+            if self.schedule.is_tracked:
+                self.asker.check()
         except Overrun as error:
             raise Violation("it comes to rest", str(error)) from error
 
@@ -331,6 +342,8 @@ class World:
             node.start()
         if self.schedule.is_swept:
             self.janitor.start()
+        if self.schedule.is_tracked:
+            self.tracker.start()
         for name in self.schedule.workers:
             applier = MemoryApplier()
             applier.open()
@@ -350,6 +363,11 @@ class World:
                     self.loop.spawn(
                         f"{one.mover} moves {one.id}", self.movers[one.mover].move(wish)
                     )
+                case Grow():
+                    self.topic.grow(one.mover, one.partitions)
+                case Register():
+                    publisher = self.publishers[one.publisher]
+                    publisher.register(one.host)
                 case Drop():
                     self.note(one.mover, f"is to drop {one.vpc} in {one.cluster} ({one.id})")
                     mover = self.movers[one.mover]
@@ -375,6 +393,9 @@ class World:
         self.redis.isolated.clear()
         self.redis.break_connections()
         self.loop.thaw()
+        self.tracker.deaths, self.tracker.refuses_until_us = -1, 0
+        if self.schedule.is_tracked and self.tracker.service is None:
+            self.tracker.start()
         for node in self.nodes.values():
             node.skew_us = node.refuses_until_us = node.slow_us = 0
             node.batch_max = 1_000
@@ -393,6 +414,13 @@ class World:
             self.loop.run(self.loop.now_us + 2 * MINUTE)
             if self._is_settled():
                 break
+        if self.schedule.grows:
+            self.topic.grow("mover1", max(one.partitions for one in self.schedule.grows))
+            self.loop.run(self.loop.now_us + 6 * MINUTE)
+        for one in self.schedule.newcomers:
+            # Whoever died on the way is made up for.
+            self.publishers[PUBLISHERS[0]].register(one.host)
+            self.loop.run(self.loop.now_us + S)
         self.loop.run(self.loop.now_us + 10 * MINUTE)
 
     def _is_settled(self) -> bool:
@@ -416,7 +444,10 @@ class World:
             self.invariants.check_node(node)
         if self.schedule.workers:
             self.invariants.check_workers()
+        self.invariants.check_newcomers()
         self.invariants.check_receipts()
+        if self.schedule.is_tracked:
+            self.asker.check_changesets()
         self._check_fresh()
 
     def _check_is_up(self, node: Node) -> None:
@@ -441,16 +472,19 @@ class World:
         held = Held(placements(scope, row)[0].epoch, row)
         memory = self.redis.memory
         self.redis.isolated[host] = memory._replace(rows={**memory.rows, scope_text(scope): held})
+        hears_late = self.chance.random() < 0.5
         watchers = self._set_aside(host)
         fresh.start()
         self.loop.run(self.loop.now_us + 2 * S)
-        self.redis.isolated.pop(host)
+        if not hears_late:
+            self.redis.isolated.pop(host)
         for _ in range(20):
             self.loop.run(self.loop.now_us + 20 * S)
             if fresh.core.is_caught_up():
                 break
         self.loop.run(self.loop.now_us + 90 * S)
         fresh.die()
+        self.redis.isolated.pop(host, None)
         for watched, act in watchers:
             watched[host] = act
         self.nodes[host].wake()
@@ -493,7 +527,14 @@ class World:
     def _send_away(self, name: str) -> Node:
         """Stop one agent, and delete something of its host meanwhile."""
         away = self.nodes[self.chance.choice(sorted(self.nodes))]
+        if self.traps.runs_ahead():
+            # Its clock was years ahead when it was heard of last, and is right when it comes back.
+            self.invariants.clocks_differ = True
+            away.skew_us = 3_650 * DAY
+            away.reconnect()
+            self.loop.run(self.loop.now_us + 30 * S)
         away.die()
+        away.skew_us = 0
         for key, sent in self.truth.sent.items():
             newest = self.truth.highest(key)
             if key.scope == host_scope(away.host) and sent[newest].op is Op.UPSERT:
