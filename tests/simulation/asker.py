@@ -29,14 +29,14 @@ class Asker:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._accepted: set[str] = set()
+        self._accepted: dict[str, int] = {}
         self._done: dict[str, frozenset[str]] = {}
         self._settled: set[str] = set()
 
     def follow(self, id: str) -> None:
         """Ask for a changeset some times, now that the tracker was told of its acceptance."""
         if id not in self._accepted:
-            self._accepted.add(id)
+            self._accepted[id] = self._world.loop.now_us
             self._world.loop.spawn(f"asker of {id}", self._ask(id))
 
     def _ask(self, id: str) -> Steps[None]:
@@ -50,6 +50,9 @@ class Asker:
         if questions is None:
             return
         summary = questions.changeset(id, _NAMES, 0)
+        if summary is None and self._world.loop.now_us > self._accepted[id] + 2 * DAY:
+            # It may have been forgotten by now.
+            return
         if summary is None:
             raise Violation("what is told of stands", f"{id} is not known to the tracker")
         self._judge(id, summary)
@@ -161,7 +164,8 @@ class Asker:
         questions = self._world.tracker.questions()
         assert questions is not None
         summary = questions.changeset(id, _NAMES, 0)
-        assert summary is not None
+        if summary is None:
+            return
         # After the retention of changesets it is known by what hosts named alone.
         for host in summary.silent if summary.accepted_us else ():
             node = self._world.nodes.get(host)

@@ -90,7 +90,7 @@ PLANTED: Mapping[str, Bug] = {
         "§7 in a slot entered by handover a snapshot is complete once its seal was read",
         "moves",
         (Snapshot, "complete", property(lambda self: self.at_end)),
-        stress=("agent's disk wiped",) * 3 + ("network slow",),
+        stress=(*("mover dies at a step",) * 2, *("agent's disk wiped",) * 2),
     ),
     "young sets of a snapshot are taken": bug(
         "§7 in a snapshot, sets younger than the hold stay held",

@@ -116,6 +116,7 @@ PLANTED: Mapping[str, Bug] = {
         "§8 where a key's last record is not its highest, the highest is appended again",
         "unswept",
         (Mover, "mend", _mended),
+        stress=("network slow", "network slow"),
     ),
     "seeders do not mend": bug(
         "§8 a replica is seeded by the same steps", "unswept", (Seeder, "_mend", _unmended)
