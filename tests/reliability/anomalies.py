@@ -333,4 +333,29 @@ ANOMALIES = (
         "reading what the simulation's tracker rests on",
         "tests/tracker/test_service.py::test_nothing_is_too_old_while_no_log_has_told_the_time",
     ),
+    Anomaly(
+        "A rebuild emptied Redis whose journal had been made anew; what only Redis still knew was gone.",
+        _MATRIX_LOGS,
+        "tests/live/test_directory_lost.py::test_what_redis_alone_knows_is_named_and_kept",
+    ),
+    Anomaly(
+        "A plan cut out of the ledger behind its decision left a host that nobody led on, for good.",
+        _MATRIX_LOGS,
+        "tests/faults/test_logs.py::test_plans_cut_behind_the_decision",
+    ),
+    Anomaly(
+        "An executor whose plan had gone from the ledger went round for ever.",
+        _MATRIX_LOGS,
+        "tests/rebalance/test_ledger.py::test_who_carries_on_a_plan_that_is_gone_is_told",
+    ),
+    Anomaly(
+        "What a lost plan had reserved stayed counted, and in the way of the next, until a rebuild.",
+        _MATRIX_LOGS,
+        "tests/live/test_shards.py::test_what_a_lost_plan_has_reserved_is_given_up",
+    ),
+    Anomaly(
+        "An agent that died between a scope's last delete and its link left a tree that no reader could read.",
+        "a reader on a crowded machine",
+        "tests/nca/appliers/test_file.py::test_a_crash_leaves_the_old_state_or_the_new_one",
+    ),
 )
