@@ -190,7 +190,7 @@ class AgentCore:
                 is_first = not self._desired.of_scope(scope)
                 stream.restart(Reason.FIRST if is_first else Reason.RESUMED, doubted=stood.doubted)
             else:
-                stream.next = stood.next
+                stream.go_to(stood.next, stood.leader_epoch)
             stream.locate(state.topology)
             self._positions.put(stream)
 

@@ -70,10 +70,15 @@ class Resolve(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """What is to be read, and from where. `marks`: partitions whose watermarks are to be asked."""
+    """What is to be read, and from where. `marks`: partitions whose watermarks are to be asked.
+
+    `leader_epochs`: of the records right before positions, where they are known: a broker tells by
+    them whether what was read up to there is still in its log.
+    """
 
     positions: Mapping[Address, int]
     marks: frozenset[Address] = frozenset()
+    leader_epochs: Mapping[Address, int] = {}
 
 
 Effect = Persist | Apply | Send | Announce | Assign | Resolve

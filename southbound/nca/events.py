@@ -24,12 +24,13 @@ class Now(NamedTuple):
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record as it was read."""
+    """One record as it was read. `leader_epoch`: of the leader that took it; -1: not told."""
 
     address: Address
     offset: int
     key: bytes | None
     value: bytes | None
+    leader_epoch: int = -1
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):

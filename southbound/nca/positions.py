@@ -23,7 +23,8 @@ class Stream:
     """One scope's stream.
 
     `address` is None while the topology does not know the placement's pool. `next` is the offset
-    that is read next. `snapshot` is None once the stream is live; a snapshot at its end that is not
+    that is read next, `leader_epoch` that of the record before it (-1: not known), which tells a log
+    that was cut and has grown again from the one that was read. `snapshot` is None once the stream is live; a snapshot at its end that is not
     complete stays, and the stream is read as a live one beside it. `doubts` are resources that stand
     on the node and of which the log, having lost something, has not spoken again.
     """
@@ -34,6 +35,7 @@ class Stream:
         self.placement = placement
         self.address: Address | None = None
         self.next = placement.start
+        self.leader_epoch = -1
         self.snapshot: Snapshot | None = None
         self.swept = swept
         self.doubts: set[ResourceKey] = set()
@@ -75,7 +77,12 @@ class Stream:
         self.snapshot = Snapshot(self.placement, reason)
         if doubted:
             self.snapshot.doubt()
-        self.next = self.placement.start
+        self.go_to(self.placement.start)
+
+    def go_to(self, offset: int, leader_epoch: int = -1) -> None:
+        """Read on from an offset. `leader_epoch`: of the record before it, if that was read."""
+        self.next = offset
+        self.leader_epoch = leader_epoch
 
     def state(self, first_held: int | None) -> StreamState:
         """Return what is remembered of it, with a position before everything still held."""
@@ -83,7 +90,7 @@ class Stream:
             doubted = self.snapshot.doubted or bool(self.doubts)
             return StreamState(self.placement, None, self.swept, doubted)
         next_ = self.next if first_held is None else min(self.next, first_held)
-        return StreamState(self.placement, next_, self.swept, bool(self.doubts))
+        return StreamState(self.placement, next_, self.swept, bool(self.doubts), self.leader_epoch)
 
 
 class Positions:
@@ -129,14 +136,21 @@ class Positions:
         A stream whose snapshot does not know its end yet waits for its partition's watermarks.
         """
         positions: dict[Address, int] = {}
+        leader_epochs: dict[Address, int] = {}
         marks: set[Address] = set()
         for address, streams in self._at.items():
-            known = [stream.next for stream in streams.values() if not stream.unmarked]
+            known = [
+                (stream.next, stream.leader_epoch)
+                for stream in streams.values()
+                if not stream.unmarked
+            ]
             if known:
-                positions[address] = min(known)
+                positions[address], leader_epoch = min(known, key=lambda at: (at[0], -at[1]))
+                if leader_epoch >= 0:
+                    leader_epochs[address] = leader_epoch
             if len(known) < len(streams):
                 marks.add(address)
-        return Assignment(positions, frozenset(marks))
+        return Assignment(positions, frozenset(marks), leader_epochs)
 
     def _unindex(self, stream: Stream) -> None:
         for address, streams in list(self._at.items()):

@@ -63,8 +63,13 @@ class Reading:
         self.resynced = False
 
     def batch(self, batch: Batch) -> None:
-        """Take a batch."""
-        read_to: dict[Address, int] = {}
+        """Take a batch.
+
+        Leaders' epochs never fall along a log. So a record of a later one than what was read behind
+        it has taken the place of another: the log was cut, and has grown again.
+        """
+        last: dict[Address, Record] = {}
+        cut: set[Address] = set()
         foreign = 0
         for record in batch.records:
             key = record.key or b""
@@ -74,23 +79,27 @@ class Reading:
                 foreign += 1
             elif record.offset >= stream.next:
                 self._counters.records_own += 1
-                stream.next = record.offset + 1
+                stream.go_to(record.offset + 1, record.leader_epoch)
                 self._take(stream, record, batch.now)
-            read_to[record.address] = record.offset + 1
+            elif record.leader_epoch > stream.leader_epoch >= 0:
+                cut.add(record.address)
+            last[record.address] = record
         self._counters.records_foreign += foreign
-        for address, offset in read_to.items():
-            self._advance(address, offset, batch.now)
+        for address, record in last.items():
+            self._advance(address, record.offset + 1, batch.now, record.leader_epoch)
             for stream in self._positions.at(address).values():
                 self._draft.stream(stream.scope)
         for address, offset in batch.reached.items():
             self._advance(address, offset, batch.now)
+        for address in cut:
+            self.lost(address)
 
     def marked(self, address: Address, mark: Mark, now: Now) -> None:
         """Begin the snapshots of a partition whose watermarks are known now."""
         for stream in list(self._positions.at(address).values()):
             if stream.snapshot is not None and stream.snapshot.high is None:
                 start = stream.placement.start
-                stream.next = stream.snapshot.begin(start, mark.low, mark.high, now.us)
+                stream.go_to(stream.snapshot.begin(start, mark.low, mark.high, now.us))
                 stream.snapshot.is_same_log = not self._logs.is_known(
                     address.cluster, address.topic
                 )
@@ -231,7 +240,7 @@ class Reading:
         if stream.snapshot is not None:
             stream.restart(stream.snapshot.reason)
         else:
-            stream.next = marker.start
+            stream.go_to(marker.start)
         self._place(stream)
         self.moved.append(stream)
 
@@ -251,11 +260,12 @@ class Reading:
 
     # Snapshots.
 
-    def _advance(self, address: Address, offset: int, now: Now) -> None:
+    def _advance(self, address: Address, offset: int, now: Now, leader_epoch: int = -1) -> None:
         for stream in list(self._positions.at(address).values()):
             if stream.unmarked:
                 continue
-            stream.next = max(stream.next, offset)
+            if offset > stream.next:
+                stream.go_to(offset, leader_epoch)
             self._end_if_reached(stream, now)
 
     def _end_if_reached(self, stream: Stream, now: Now) -> None:

@@ -514,7 +514,7 @@ class Agent:
             marks = self._streams.marks(topology, assignment)
             self._feed(ev.Marked(_now(), marks))
             assignment = self._core.assignment()
-        self._streams.assign(topology, assignment.positions)
+        self._streams.assign(topology, assignment)
         if failpoints.armed:
             failpoints.armed.reach("agent.assign.after")
         if assignment.marks:

@@ -48,13 +48,15 @@ class StreamState(msgspec.Struct, frozen=True):
 
     `next` is the offset to continue at; None: the snapshot is not complete, and begins again.
     `swept`: the applier was told at least once what the whole scope consists of. `doubted`: the log
-    has lost something, and is silent about some of the entries.
+    has lost something, and is silent about some of the entries. `leader_epoch`: of the record before
+    `next`, or of a later one; -1: not known.
     """
 
     placement: Placement
     next: int | None = None
     swept: bool = False
     doubted: bool = False
+    leader_epoch: int = -1
 
 
 class Due(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -81,7 +81,11 @@ MIGRATIONS: tuple[str, ...] = (
 
 _SWEPT = 1
 _DOUBTED = 2
-"""Bits of a stream's `swept`, whose name is older than the second of them."""
+_LEADER_EPOCH_BIT = 8
+"""Bits of a stream's `swept`, whose name is older than the others: who knows none of them reads the first.
+
+From the last of them on stands the leader's epoch, plus one; 0: not known.
+"""
 
 _ERROR = sqlite3.SQLITE_ERROR
 _PROGRESS_STEP_US = 60_000_000
@@ -404,7 +408,11 @@ def _streams(connection: sqlite3.Connection) -> Iterator[tuple[Scope, StreamStat
         yield (
             parse_scope_text(scope),
             StreamState(
-                parse_placement(placement), next_, bool(swept & _SWEPT), bool(swept & _DOUBTED)
+                parse_placement(placement),
+                next_,
+                bool(swept & _SWEPT),
+                bool(swept & _DOUBTED),
+                (swept >> _LEADER_EPOCH_BIT) - 1,
             ),
         )
 
@@ -455,4 +463,5 @@ def _write_streams(
 
 
 def _bits(state: StreamState) -> int:
-    return (_SWEPT if state.swept else 0) | (_DOUBTED if state.doubted else 0)
+    flags = (_SWEPT if state.swept else 0) | (_DOUBTED if state.doubted else 0)
+    return flags | (state.leader_epoch + 1) << _LEADER_EPOCH_BIT

@@ -95,7 +95,8 @@ class Haul(msgspec.Struct):
 
 
 class _Reader:
-    """One Consumer in one cluster. `next` maps its partitions to the offsets it gives next.
+    """One Consumer in one cluster. `next` maps its partitions to the offsets it gives next, and
+    `leader_epochs` to the epochs of the leaders that took what lies before these, where known.
 
     `wait_ms` is how long its fetches may be held by the broker.
     """
@@ -104,6 +105,7 @@ class _Reader:
         self.cluster = cluster
         self.wait_ms = wait_ms
         self.next: dict[Address, int] = {}
+        self.leader_epochs: dict[Address, int] = {}
         self.is_down = False
         self.is_unsure = False
         self._known: set[str] = set()
@@ -117,13 +119,24 @@ class _Reader:
         }
         self.consumer = _consumer(cluster, client_id, overrides, self._take_error)
 
-    def assign(self, positions: Mapping[Address, int]) -> None:
-        """Read these partitions from these offsets."""
+    def assign(
+        self, positions: Mapping[Address, int], leader_epochs: Mapping[Address, int]
+    ) -> None:
+        """Read these partitions from these offsets.
+
+        Where the epoch before one is given, a log that has lost what was before it is a lost position.
+        """
         self.next = dict(positions)
+        self.leader_epochs = dict(leader_epochs)
         self._addresses = {(address.topic, address.partition): address for address in positions}
         self.consumer.assign(
             [
-                TopicPartition(address.topic, address.partition, offset)
+                TopicPartition(
+                    address.topic,
+                    address.partition,
+                    offset,
+                    leader_epoch=leader_epochs.get(address, -1),
+                )
                 for address, offset in positions.items()
             ]
         )
@@ -176,7 +189,24 @@ class _Reader:
             elif address is not None and offset is not None:
                 self.is_down = False
                 self.next[address] = offset + 1
-                haul.records.append(Record(address, offset, message.key(), message.value()))
+                leader_epoch = self._told_epoch(address, message)
+                haul.records.append(
+                    Record(address, offset, message.key(), message.value(), leader_epoch)
+                )
+
+    def _told_epoch(self, address: Address, message: Message) -> int:
+        leader_epoch = message.leader_epoch()
+        if leader_epoch is None:
+            self.leader_epochs.pop(address, None)
+            return -1
+        self.leader_epochs[address] = leader_epoch
+        return leader_epoch
+
+    def skip_to(self, address: Address, offset: int) -> None:
+        """Note that a partition is read up to an offset before which no record was."""
+        if offset > self.next[address]:
+            self.next[address] = offset
+            self.leader_epochs.pop(address, None)
 
     def comes_thick(self) -> bool:
         """Tell whether more is likely to be there behind a message: its like came just before.
@@ -196,7 +226,7 @@ class _Reader:
         code = error.code()
         if address is not None and code == KafkaError._PARTITION_EOF and offset is not None:
             self.is_down = False
-            self.next[address] = max(self.next[address], offset)
+            self.skip_to(address, offset)
             haul.reached[address] = offset
         elif address is not None and code == KafkaError._AUTO_OFFSET_RESET:
             haul.lost.append(address)
@@ -293,19 +323,21 @@ class Streams:
                 log.info("asking for the end of %s: %s", address, error)
         return found
 
-    def assign(self, topology: Topology, positions: Mapping[Address, int]) -> None:
+    def assign(self, topology: Topology, assignment: Assignment) -> None:
         """Read exactly this: a cluster whose part is what is read already is left alone.
 
         Raises `EdgeError`; the clusters done before the one that failed stay assigned.
         """
         wanted: dict[str, dict[Address, int]] = {}
+        positions, leader_epochs = assignment.positions, assignment.leader_epochs
         for address, offset in positions.items():
             wanted.setdefault(address.cluster, {})[address] = offset
         for cluster_id, part in wanted.items():
             seat = self._seats.get(cluster_id)
             cluster = topology.cluster(cluster_id)
             if seat is None or seat.reader.next != part or seat.reader.cluster != cluster:
-                self._replace(self._new_reader(topology, cluster_id, len(part)), part)
+                epochs = {one: leader_epochs[one] for one in part.keys() & leader_epochs.keys()}
+                self._replace(self._new_reader(topology, cluster_id, len(part)), part, epochs)
         for cluster_id in self._seats.keys() - wanted.keys():
             self._leave(self._seats.pop(cluster_id))
         for fresh in self._fresh.values():
@@ -354,10 +386,12 @@ class Streams:
             reader = self._fresh[cluster_id] = _Reader(cluster, self._client_id, wait_ms)
         return reader
 
-    def _replace(self, reader: _Reader, part: Mapping[Address, int]) -> None:
+    def _replace(
+        self, reader: _Reader, part: Mapping[Address, int], leader_epochs: Mapping[Address, int]
+    ) -> None:
         reader.learn(part, self._settings.mark_timeout_s)
         try:
-            reader.assign(part)
+            reader.assign(part, leader_epochs)
         except KafkaException as error:
             raise edge_error(error, f"assigning in cluster {reader.cluster.id}") from error
         del self._fresh[reader.cluster.id]
@@ -390,7 +424,7 @@ class Streams:
         successor = _Reader(seat.reader.cluster, self._client_id, wait_ms)
         successor.learn(seat.reader.next, self._settings.mark_timeout_s)
         try:
-            successor.assign(seat.reader.next)
+            successor.assign(seat.reader.next, seat.reader.leader_epochs)
         except KafkaException as error:
             log.info("cluster %s: no second consumer: %s", successor.cluster.id, error)
             successor.close()
@@ -409,7 +443,7 @@ class Streams:
             asked = [TopicPartition(address.topic, address.partition) for address in watched]
             for address, found in zip(watched, reader.consumer.position(asked), strict=True):
                 if found.offset > 0:
-                    reader.next[address] = max(reader.next[address], found.offset)
+                    reader.skip_to(address, found.offset)
                     haul.reached[address] = max(haul.reached.get(address, 0), found.offset)
                 if max(found.offset, haul.reached.get(address, 0)) >= self._ends[address]:
                     del self._ends[address]

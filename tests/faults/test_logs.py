@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -382,6 +383,54 @@ def test_a_slot_cut_under_an_agent(stage: Stage, cell: Cell, state: str) -> None
     has(running, {**old, **pen.write(host, names(6), 4)})
     shards.stop(host)
     cell.count(operations=20, faults=1)
+
+
+@pytest.mark.subset
+def test_slots_that_have_lost_their_tails(fleet_factory: FleetFactory, cell: Cell) -> None:
+    """The only copies were not on the disk yet when the power went; then the logs grow again.
+
+    Nothing but the epoch of its leader tells such a log from the one that was read.
+    """
+    cell.is_about(
+        "slot",
+        "tail lost",
+        "the latter half of slots lost with a broker's power, and written again beyond where readers stood",
+        holds=_KEPT,
+        promises=(1, 2, 4),
+    )
+    fleet = fleet_factory(2, 1)
+    with stage_on(fleet, small_topology(fleet)) as stage:
+        shards = stage.shards
+        pen = Pen(shards.publisher())
+        hosts = [stage.host_id("c2") for _ in range(2)]
+        nodes, wanted = {}, {}
+        for host in hosts:
+            running = shards.agent(host)
+            wanted[host] = pen.write(host, names(20), 1)
+            has(running, wanted[host])
+        nodes = {hosts[1]: shards.stop(hosts[1])}
+        fleet.kill("c2")
+        for slot in {slot_of(shards, host) for host in hosts}:
+            _lose_tail(fleet, slot)
+        fleet.start("c2")
+        for host in hosts:
+            # Half of them come to lie below the position of whoever had read the lost ones.
+            wanted[host].update(pen.write(host, names(20, 100), 1))
+        for host in hosts:
+            running = shards.agents.get(host) or shards.agent(host, nodes[host])
+            has(running, wanted[host])
+            assert running.agent.counters.resyncs == {"position_lost": 1}
+            # Who then looks again finds nothing wrong.
+            running = shards.agent(host, shards.stop(host))
+            has(running, wanted[host])
+            assert running.agent.counters.resyncs == {}
+        cell.count(operations=sum(map(len, wanted.values())), faults=1)
+
+
+def _lose_tail(fleet: LocalFleet, slot: Address) -> None:
+    data = fleet.state_dir / "servers" / slot.cluster / "data"
+    (segment,) = (data / f"{slot.topic}-{slot.partition}").glob("*.log")
+    os.truncate(segment, segment.stat().st_size // 2)
 
 
 # The journal and the plans, cut.

@@ -329,6 +329,62 @@ def test_a_broken_record_does_not_take_down_the_last_good_one(world: World) -> N
     assert world.node.resources == expected(put)
 
 
+# A log that was cut, and has grown again.
+
+
+def test_a_log_that_has_grown_again_while_the_agent_was_off_is_read_anew(world: World) -> None:
+    """What lies below the position now was never read; without the leader's epoch nobody would know."""
+    for number in range(3):
+        world.publish(port(HOST, f"p{number}", 1))
+    started(world)
+    (where,) = world.places(host())
+    world.stop()
+    world.cut(where, 1)
+    for number in range(3, 7):
+        world.publish(port(HOST, f"p{number}", 1))
+    started(world)
+    assert world.node.resources == expected(*(port(HOST, f"p{number}", 1) for number in range(7)))
+    assert world.counters.resyncs == {"position_lost": 1}
+    world.stop()
+    started(world)
+    assert world.counters.resyncs == {"position_lost": 1}
+
+
+def test_a_log_cut_between_two_streams_is_read_anew(world: World) -> None:
+    """The one that lags finds nothing wrong; what it reads on its way is of a later leader."""
+    world.vpcs["w"] = VpcPlacement(1, (HOME,))
+    world.publish(port(HOST, "p", 1, "v"))
+    world.publish(port(HOST, "q", 1, "w"))
+    first, lost = of_vpc("w", "vpc", "w", 1), of_vpc("v", "vpc", "v", 1)
+    world.publish(first)
+    world.publish(lost)
+    world.publish(of_vpc("v", "subnet", "s", 1, vpc_id="v"))
+    started(world)
+    (where,) = world.places(vpc_scope("v"))
+    lagging = world.disk.streams[vpc_scope("w")]
+    world.stop()
+    behind = {**world.disk.streams, vpc_scope("w"): msgspec.structs.replace(lagging, next=1)}
+    world.disk = msgspec.structs.replace(world.disk, streams=behind)
+    world.cut(where, 2)
+    late = [of_vpc(vpc, "subnet", "late", 1, vpc_id=vpc) for vpc in ("v", "w")]
+    for put in late:
+        world.publish(put)
+    started(world)
+    assert {put.key for put in (first, lost, *late)} <= world.node.resources.keys()
+    assert world.counters.resyncs == {"position_lost": 2}
+
+
+def test_a_position_behind_what_was_no_record_is_not_judged(world: World) -> None:
+    """Tombstones that went may have been of later leaders than the last record that is there."""
+    world.publish(port(HOST, "p", 1))
+    started(world)
+    (where,) = world.places(host())
+    assert world.core.assignment().leader_epochs == {where: 0}
+    world.feed(ev.Batch(world.now, (), {where: 5}))
+    assert world.core.assignment().positions == {where: 5}
+    assert world.core.assignment().leader_epochs == {}
+
+
 # Changesets.
 
 

@@ -387,3 +387,22 @@ def test_what_a_node_must_not_fall_back_behind_is_written_through(
     store.commit(Transaction(streams=transaction.streams))
     assert found == [level, 1]
     store.close()
+
+
+def test_a_leaders_epoch_is_kept_where_those_who_know_none_do_not_look(tmp_path: Path) -> None:
+    """It stands above the bits that an agent of an earlier version reads; its own row has none."""
+    store = opened(tmp_path)
+    places = {
+        vpc_scope("v"): StreamState(Placement("p", 0), 7, swept=True, leader_epoch=2**31 - 1),
+        vpc_scope("w"): StreamState(Placement("p", 0), 7, doubted=True, leader_epoch=0),
+        vpc_scope("x"): StreamState(Placement("p", 0), 7, swept=True),
+    }
+    store.commit(Transaction(streams=dict(places)))
+    assert store._connection is not None
+    found = store._connection.execute("SELECT swept FROM streams ORDER BY scope").fetchall()
+    assert [bits & 3 for (bits,) in found] == [1, 2, 1]
+    assert found[2] == (1,)
+    store.close()
+    store = Store(tmp_path, "h")
+    assert store.open().streams == places
+    store.close()

@@ -71,6 +71,8 @@ class World:
         self.disk = State()
         self.logs: dict[Address, list[tuple[bytes, bytes | None]]] = {}
         self.lows: dict[Address, int] = {}
+        self._leaders: dict[Address, list[int]] = {}
+        self._gone: set[Address] = set()
         self.rows: dict[str, Placement] = {HOST: Placement("host-a", 0)}
         self.vpcs: dict[str, VpcPlacement] = {}
         self.topology: Topology = TOPOLOGY
@@ -108,6 +110,20 @@ class World:
         log = self.logs.setdefault(where, [])
         log.append((key, value))
         return len(log) - 1
+
+    def cut(self, where: Address, length: int) -> None:
+        """Let a log lose all but its first records, as when its only copy loses power.
+
+        Who leads it from then on is of a new epoch.
+        """
+        del self.logs[where][length:]
+        starts = [min(start, length) for start in self._leaders.get(where, [0])]
+        self._leaders[where] = [*starts, length]
+
+    def leader_epoch(self, where: Address, offset: int) -> int:
+        """Return the epoch of the leader that took a record: the last that began at or before it."""
+        starts = self._leaders.get(where, [0])
+        return max(epoch for epoch, start in enumerate(starts) if start <= offset)
 
     def places(self, scope: Scope) -> list[Address]:
         """Return where a scope is written to."""
@@ -173,14 +189,15 @@ class World:
         records = []
         for where, position in list(self._reading.items()):
             log = self.logs.get(where, [])
-            if position > len(log):
+            if position > len(log) or where in self._gone:
                 del self._reading[where]
                 self._feed(ev.PositionLost(self.now, where))
                 return True
             for offset in range(position, min(position + batch, len(log))):
                 key, value = log[offset]
                 if key:
-                    records.append(ev.Record(where, offset, key, value))
+                    epoch = self.leader_epoch(where, offset)
+                    records.append(ev.Record(where, offset, key, value, epoch))
                 self._reading[where] = offset + 1
         if records:
             self._feed(ev.Batch(self.now, tuple(records), dict(self._reading)))
@@ -286,7 +303,18 @@ class World:
         }
         if marks:
             self._feed(ev.Marked(self.now, marks))
-        self._reading = dict(self.core.assignment().positions)
+        wanted = self.core.assignment()
+        self._reading = dict(wanted.positions)
+        # A broker tells where the records of an epoch end: behind a position, or it was cut.
+        self._gone = {
+            where
+            for where, epoch in wanted.leader_epochs.items()
+            if self._end_of(where, epoch) < wanted.positions[where]
+        }
+
+    def _end_of(self, where: Address, epoch: int) -> int:
+        later = self._leaders.get(where, [0])[epoch + 1 :]
+        return later[0] if later else len(self.logs.get(where, []))
 
 
 def after(disk: State, transaction: Transaction) -> State:

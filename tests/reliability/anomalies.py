@@ -354,6 +354,11 @@ ANOMALIES = (
         "tests/live/test_shards.py::test_what_a_lost_plan_has_reserved_is_given_up",
     ),
     Anomaly(
+        "An agent that was off while its log lost its tail and grew again read on at its old offset, and never heard what had been accepted below that.",
+        _SIMULATION,
+        "tests/faults/test_logs.py::test_slots_that_have_lost_their_tails",
+    ),
+    Anomaly(
         "An agent that died between a scope's last delete and its link left a tree that no reader could read.",
         "a reader on a crowded machine",
         "tests/nca/appliers/test_file.py::test_a_crash_leaves_the_old_state_or_the_new_one",

@@ -8,7 +8,7 @@ retention of deletes; offsets stay. `truncate` and `wipe` break what Kafka promi
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,6 +41,7 @@ class Partition:
         self.high = 0
         self.watchers: dict[str, Callable[[], None]] = {}
         self._numbers: dict[Sequence_, int] = {}
+        self._leaders = [0]
 
     def append(self, key: bytes, value: bytes | None, at_us: int, number: Sequence_) -> int:
         """Let the leader take a record, once; return its offset. It is not acknowledged yet."""
@@ -80,6 +81,16 @@ class Partition:
         self.records = [one for one in self.records if one.offset < end]
         self._numbers = {number: at for number, at in self._numbers.items() if at < end}
         self.end = self.high = end
+        self._leaders = [*(min(start, end) for start in self._leaders), end]
+
+    def leader_epoch(self, offset: int) -> int:
+        """Return the epoch of the leader that took what stands at an offset."""
+        return bisect_right(self._leaders, offset) - 1
+
+    def end_of(self, leader_epoch: int) -> int:
+        """Return where the records of a leader's epoch, and of earlier ones, end."""
+        later = self._leaders[leader_epoch + 1 :]
+        return later[0] if later else self.end
 
     def read(self, start: int, end: int) -> list[Stored]:
         """Return what stands from one offset to before another, as far as it is acknowledged."""

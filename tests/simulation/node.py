@@ -8,7 +8,6 @@ dataplane and the senders are told goes past the invariants.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from southbound.errors import EdgeError
@@ -36,6 +35,7 @@ from southbound.wire.reports import (
 from tests.simulation.directory import Directory
 from tests.simulation.disk import Disk
 from tests.simulation.fleet import CLUSTERS, TOPOLOGY, interest_of, status_of
+from tests.simulation.log import Partition
 from tests.simulation.loop import HOUR, MS, START_US, S, Steps, Task, Wait
 from tests.simulation.network import Item
 
@@ -88,6 +88,7 @@ class Node:
         self._outbox: deque[Outgoing] = deque()
         self._sender: Task | None = None
         self._reading: dict[Address, int] = {}
+        self._leader_epochs: dict[Address, int] = {}
         self._wants_assign = False
         self._assign_at_us = 0
         self._asked: set[str] | None = None
@@ -196,7 +197,7 @@ class Node:
             if not world.network.reaches(self.host, where.cluster):
                 continue
             partition = world.clusters[where.cluster].at(where)
-            if position > partition.high:
+            if position > min(partition.high, self._known_to(where, partition)):
                 del self._reading[where]
                 yield from self.feed(ev.PositionLost(self.now, where))
                 return True
@@ -212,15 +213,28 @@ class Node:
             partition = world.clusters[where.cluster].at(where)
             start = self._reading[where]
             end = min(start + world.chance.randint(1, self.batch_max), partition.high)
-            records += [
-                ev.Record(where, one.offset, one.key, one.value)
-                for one in partition.read(start, end)
-            ]
+            records += (found := self._records(where, partition, start, end))
             self._reading[where] = reached[where] = end
+            self._leader_epochs.pop(where, None)
+            if found and found[-1].offset == end - 1:
+                self._leader_epochs[where] = found[-1].leader_epoch
         yield from self.feed(ev.Batch(self.now, tuple(records), reached))
         if self.slow_us:
             yield self.slow_us
         return True
+
+    def _known_to(self, where: Address, partition: Partition) -> int:
+        """Return up to where the log is the one that was read, as far as leaders' epochs tell."""
+        leader_epoch = self._leader_epochs.get(where)
+        return partition.high if leader_epoch is None else partition.end_of(leader_epoch)
+
+    def _records(
+        self, where: Address, partition: Partition, start: int, end: int
+    ) -> list[ev.Record]:
+        return [
+            ev.Record(where, one.offset, one.key, one.value, partition.leader_epoch(one.offset))
+            for one in partition.read(start, end)
+        ]
 
     # Effects.
 
@@ -300,12 +314,13 @@ class Node:
                 marks[where] = ev.Mark(0, high)
         if marks:
             yield from self.feed(ev.Marked(self.now, marks))
-        self._watch(self.core.assignment().positions)
+        self._watch(self.core.assignment())
 
-    def _watch(self, positions: Mapping[Address, int]) -> None:
+    def _watch(self, assignment: ef.Assignment) -> None:
         for where in self._reading:
             self.world.clusters[where.cluster].at(where).watchers.pop(self.host, None)
-        self._reading = dict(positions)
+        self._reading = dict(assignment.positions)
+        self._leader_epochs = dict(assignment.leader_epochs)
         for where in self._reading:
             self.world.clusters[where.cluster].at(where).watchers[self.host] = self.wake
 

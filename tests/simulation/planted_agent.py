@@ -60,6 +60,11 @@ def _is_anything(self: Desired, key: ResourceKey) -> bool:
     return True
 
 
+def _to_a_bare_offset(self: AgentStream, offset: int, _leader_epoch: int = -1) -> None:
+    """Remember a position without the leader's epoch."""
+    self.next = offset
+
+
 _AT = Positions.at
 _RESOURCE = Reading._resource
 
@@ -138,5 +143,11 @@ PLANTED: Mapping[str, Bug] = {
         "days",
         (core.AgentCore, "_progress", _since_the_future),
         stress=("clock ahead at leaving",),
+    ),
+    "a cut log passes for the one that was read": bug(
+        "§7 a position is known by the epoch of the leader that took what is before it",
+        "disaster",
+        (AgentStream, "go_to", _to_a_bare_offset),
+        stress=("node away", "node away", "agent slow"),
     ),
 }
