@@ -15,6 +15,7 @@ from typing import NamedTuple
 from southbound.directory.verdict import Held
 from southbound.edge.append import Appender
 from southbound.edge.kafka import Message
+from southbound.edge.marks import NO_EPOCH, Mark
 from southbound.edge.tail import EndAsker, RangeReader
 from southbound.errors import EdgeError, WireError
 from southbound.partitioning.topology import DIRECTORY_TOPIC, Cluster
@@ -100,12 +101,22 @@ class Journal:
         """Read from where the journal begins, whatever stood before: somebody has said so."""
         self._accepted_low = self.bounds()[0]
 
-    def read(self, start: int, end: int) -> tuple[list[Written], list[Unreadable]]:
-        """Return the entries from offset `start` up to below `end`, and what is none."""
+    def mark_at(self, offset: int) -> Mark:
+        """Return the mark at an offset; it has an epoch where the last read began or ended there."""
+        return self._reader.mark_at(offset)
+
+    def read(
+        self, start: int, end: int, *, leader_epoch: int = NO_EPOCH
+    ) -> tuple[list[Written], list[Unreadable]]:
+        """Return the entries from offset `start` up to below `end`, and what is none.
+
+        `leader_epoch`: of the record directly before `start`, where an earlier process read that.
+        """
         written: list[Written] = []
         unreadable: list[Unreadable] = []
-        start = max(start, self._accepted_low)
-        for message in self._reader.read(start, end, self._timeout_s) if start < end else ():
+        if start < self._accepted_low:
+            start, leader_epoch = self._accepted_low, NO_EPOCH
+        for message in self._messages(start, end, leader_epoch):
             if message.value() is None:
                 continue
             try:
@@ -117,6 +128,11 @@ class Journal:
             log.error("journal of AZ %s, offset %d: %s", self.az, bad.offset, bad.problem)
         self._used_at = time.monotonic()
         return written, unreadable
+
+    def _messages(self, start: int, end: int, leader_epoch: int) -> Iterable[Message]:
+        if start >= end:
+            return ()
+        return self._reader.read(start, end, self._timeout_s, leader_epoch=leader_epoch)
 
     def append(self, entries: Iterable[tuple[str, Held]], *, mended: bool = False) -> Sequence[int]:
         """Append what is to hold for each key text; return the offsets, once acknowledged."""

@@ -17,11 +17,11 @@ from southbound.edge.kafka import (
     KafkaError,
     KafkaException,
     Message,
-    TopicPartition,
     edge_error,
     end_offsets,
     new_consumer,
 )
+from southbound.edge.marks import Mark, Place, go_on, mark_behind
 from southbound.errors import EdgeError
 from southbound.partitioning.topology import Cluster
 
@@ -35,18 +35,15 @@ _REACH_S = 5.0
 _AGAIN_S = 0.2
 UNTRIED = "not connected yet"
 
-Place = tuple[str, int]
-"""A topic and a partition of it."""
-
 
 class Taker(Protocol):
     """Whoever takes what a feed reads. All three are called on the feed's thread."""
 
-    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> int:
-        """Return the offset to begin at. May ask Kafka. Raises `EdgeError` to be asked again."""
+    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Mark:
+        """Return where to begin. May ask Kafka. Raises `EdgeError` to be asked again."""
         ...
 
-    def take(self, messages: Sequence[Message], positions: Mapping[Place, int]) -> None:
+    def take(self, messages: Sequence[Message], positions: Mapping[Place, Mark]) -> None:
         """Take records, in the order of their partitions; `positions` is where reading stands then.
 
         Raises `EdgeError` to get them again.
@@ -54,7 +51,10 @@ class Taker(Protocol):
         ...
 
     def lost(self, place: Place) -> None:
-        """Take note that records of a partition were gone before they were read."""
+        """Take note that records of a partition were gone before they were read, or after.
+
+        Raises `EdgeError` to be told again.
+        """
         ...
 
 
@@ -69,7 +69,7 @@ class ClusterFeed:
         self._topics = tuple(topics)
         self._taker = taker
         self._turn = threading.Condition()
-        self._positions: dict[Place, int] = {}
+        self._positions: dict[Place, Mark] = {}
         self._behind: set[Place] | None = None
         self._trouble: str | None = UNTRIED
         self._is_noted = False
@@ -143,7 +143,10 @@ class ClusterFeed:
             reached = self._turn.wait_for(
                 lambda: (
                     self._is_closing
-                    or all(self._positions.get(place, -1) >= end for place, end in ends.items())
+                    or all(
+                        (mark := self._positions.get(place)) is not None and mark.next >= end
+                        for place, end in ends.items()
+                    )
                 ),
                 _REACH_S,
             )
@@ -193,7 +196,7 @@ class ClusterFeed:
                 },
             )
             try:
-                consumer.assign(self._places(consumer))
+                go_on(consumer, self._places(consumer))
                 self._note()
                 self._follow(consumer)
             except EdgeError as error:
@@ -208,7 +211,7 @@ class ClusterFeed:
     def _doing(self) -> str:
         return f"following cluster {self._cluster.id}"
 
-    def _places(self, consumer: Consumer) -> list[TopicPartition]:
+    def _places(self, consumer: Consumer) -> dict[Place, Mark]:
         """Return every partition and where to go on, settled before the first poll."""
         with self._turn:
             self._is_outdated = False
@@ -224,7 +227,7 @@ class ClusterFeed:
                     self._positions[place] = begin
         if self._behind is None:
             self._behind = {place for place, _ in wanted}
-        return [TopicPartition(*place, self._positions[place]) for place, _ in wanted]
+        return {place: self._positions[place] for place, _ in wanted}
 
     def _partitions(self, consumer: Consumer, topic: str) -> list[tuple[Place, str]]:
         try:
@@ -271,38 +274,53 @@ class ClusterFeed:
     def _take(self, messages: Sequence[Message]) -> None:
         """Hand a batch on, then move on; what the taker refuses is read again."""
         good: list[Message] = []
-        moved: dict[Place, int] = {}
+        moved: dict[Place, Mark] = {}
         ended: list[Place] = []
+        lost: list[Place] = []
         for message in messages:
             error = message.error()
             place = (message.topic() or "", message.partition() or 0)
             if error is None:
                 good.append(message)
-                moved[place] = (message.offset() or 0) + 1
+                moved[place] = mark_behind(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                at = max(self._positions.get(place, 0), message.offset() or 0)
-                moved[place] = max(moved.get(place, 0), at)
+                stood = moved.get(place) or self._positions.get(place) or Mark(0)
+                moved[place] = stood.reaching(message.offset() or 0)
                 ended.append(place)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                lost.append(place)
             else:
-                self._interrupted(error, place)
+                self._worry(error.str())
         if good:
             self._taker.take(good, moved)
         with self._turn:
             if moved:
                 self._trouble = None
-            # A partition that was lost meanwhile begins anew, wherever it had come.
-            self._positions.update(
-                {place: at for place, at in moved.items() if place in self._positions}
-            )
+            self._positions.update(moved)
             if self._behind:
                 self._behind.difference_update(ended)
             self._turn.notify_all()
+        for place in lost:
+            self._lose(place)
 
-    def _interrupted(self, error: KafkaError, place: Place) -> None:
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            # Retention overtook the reading, or the topic is a new one: both go on at its beginning.
-            self._positions.pop(place, None)
+    def _lose(self, place: Place) -> None:
+        """Begin a partition anew, once what was read of it before has been taken.
+
+        Retention overtook the reading, the log lost its end, or the topic is a new one: all go on at
+        its beginning.
+        """
+        log.warning(
+            "cluster %s: %s/%d has lost records; it is read from its beginning",
+            self._cluster.id, *place,
+        )  # fmt: skip
+        with self._turn:
+            stood = self._positions.pop(place, None)
+        try:
             self._taker.lost(place)
-            self._is_outdated = True
-        else:
-            self._worry(error.str())
+        except EdgeError:
+            # Nobody has taken note: going on from where it stood finds it once more.
+            if stood is not None:
+                with self._turn:
+                    self._positions[place] = stood
+            raise
+        self._is_outdated = True

@@ -20,11 +20,11 @@ from southbound.edge.kafka import (
     KafkaError,
     KafkaException,
     Message,
-    TopicPartition,
     edge_error,
     end_offsets,
     new_consumer,
 )
+from southbound.edge.marks import NO_EPOCH, Mark, Place, go_on, mark_behind
 from southbound.errors import Closed, EdgeError
 from southbound.partitioning.topology import Cluster
 
@@ -134,7 +134,7 @@ class EndAsker:
 
 
 def _assigned(
-    cluster: Cluster, place: TopicPartition, client_id: str, suspect: Callable[[], None]
+    cluster: Cluster, place: Place, mark: Mark, client_id: str, suspect: Callable[[], None]
 ) -> Consumer:
     consumer = new_consumer(
         cluster,
@@ -147,13 +147,13 @@ def _assigned(
             "error_cb": lambda _error: suspect(),  # type: ignore[dict-item]
         },
     )
-    consumer.assign([place])
+    go_on(consumer, {place: mark})
     return consumer
 
 
 def _truncated(topic: str, cluster: Cluster, found: str) -> ForeignLog:
     return ForeignLog(
-        f"{topic} of cluster {cluster.id} is shorter than what was read from it ({found}): "
+        f"{topic} of cluster {cluster.id} has lost what was read from it ({found}): "
         "it was truncated, or made anew"
     )
 
@@ -199,7 +199,8 @@ class RangeReader:
     """Reads parts of one partition, the first unless told, whose ends are known.
 
     For one thread at a time. It stays assigned between reads, so that the next part is on its way before it is asked for;
-    `close` when no further part is expected soon.
+    `close` when no further part is expected soon. What goes on where a read began or ended finds out
+    whether the log has lost what was read before, also after `close`.
     """
 
     def __init__(self, cluster: Cluster, topic: str, client_id: str, *, partition: int = 0) -> None:
@@ -208,19 +209,28 @@ class RangeReader:
         self._partition = partition
         self._client_id = client_id
         self._consumer: Consumer | None = None
-        self._next = -1
+        self._from = self._mark = Mark(-1)
         self._ahead: list[Message] = []
 
-    def read(self, start: int, end: int, timeout_s: float) -> list[Message]:
+    def mark_at(self, offset: int) -> Mark:
+        """Return the mark at an offset; it has an epoch where the last read began or ended there."""
+        marks = (self._mark, self._from)
+        return next((mark for mark in marks if mark.next == offset), Mark(offset))
+
+    def read(
+        self, start: int, end: int, timeout_s: float, *, leader_epoch: int = NO_EPOCH
+    ) -> list[Message]:
         """Return the records whose offsets are at least `start` and below `end`.
 
-        `end` must not lie behind the log's end. Raises `EdgeError`.
+        `end` must not lie behind the log's end. `leader_epoch`: of the record directly before
+        `start`, where that was read by an earlier process. Raises `EdgeError`; `ForeignLog` when the
+        log has lost that record.
         """
         deadline = time.monotonic() + timeout_s
-        consumer = self._at(start)
+        consumer = self._at(Mark(start, leader_epoch))
         found: list[Message] = []
         self._sort(self._ahead, end, found)
-        while self._next < end:
+        while self._mark.next < end:
             if time.monotonic() > deadline:
                 raise EdgeError(f"{self._doing}: no answer in {timeout_s:g} s", retryable=True)
             first = consumer.poll(_POLL_S)
@@ -240,13 +250,17 @@ class RangeReader:
     def _doing(self) -> str:
         return f"reading {self._topic} of cluster {self._cluster.id}"
 
-    def _at(self, start: int) -> Consumer:
-        """Return a consumer whose next record is the first at or after `start`."""
-        if self._consumer is None or self._next != start:
+    def _at(self, told: Mark) -> Consumer:
+        """Return a consumer whose next record is the first at or after a mark."""
+        is_there = self._consumer is not None and self._mark.next == told.next
+        # A read that failed half-way goes on where it began.
+        self._from = self._mark = told if told.leader_epoch >= 0 else self.mark_at(told.next)
+        if self._consumer is None or not is_there:
             self.close()
-            self._next = start
-            place = TopicPartition(self._topic, self._partition, start)
-            self._consumer = _assigned(self._cluster, place, self._client_id, lambda: None)
+            place = (self._topic, self._partition)
+            self._consumer = _assigned(
+                self._cluster, place, self._mark, self._client_id, lambda: None
+            )
         return self._consumer
 
     def _sort(self, messages: list[Message], end: int, found: list[Message]) -> None:
@@ -259,17 +273,17 @@ class RangeReader:
                 self._trouble(error, offset)
             elif offset < end:
                 found.append(message)
-                self._next = offset + 1
+                self._mark = mark_behind(message)
             else:
                 ahead.append(message)
         if ahead:
-            self._next = max(self._next, end)
+            self._mark = self._mark.reaching(end)
         self._ahead = ahead
 
     def _trouble(self, error: KafkaError, offset: int) -> None:
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
-            self._next = max(self._next, offset)
+            self._mark = self._mark.reaching(offset)
             return
         self.close()
         if code == KafkaError._AUTO_OFFSET_RESET:
@@ -388,8 +402,9 @@ class PartitionTail:
         start = self._beginning()
         if start is None:
             return
-        place = TopicPartition(self._topic, 0, start)
-        consumer = _assigned(self._cluster, place, self._client_id, self._asker.suspect)
+        consumer = _assigned(
+            self._cluster, (self._topic, 0), Mark(start), self._client_id, self._asker.suspect
+        )
         try:
             while not self._closing and self._failure is None:
                 first = consumer.poll(_FOLLOW_S)

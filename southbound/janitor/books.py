@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from southbound.directory.verdict import Held
+from southbound.edge.marks import NO_EPOCH
 from southbound.errors import ConfigError, EdgeError, Fault
 from southbound.janitor.entries import Entry
 from southbound.partitioning.placement import Address
@@ -22,6 +23,9 @@ _PIECE = 500
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS positions (
     log TEXT PRIMARY KEY, kafka_id TEXT NOT NULL, offset INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marks (
+    log TEXT PRIMARY KEY, offset INTEGER NOT NULL, leader_epoch INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS journal (
     text TEXT, log TEXT, epoch INTEGER NOT NULL, row TEXT NOT NULL, PRIMARY KEY (text, log)
@@ -40,10 +44,14 @@ CREATE TABLE IF NOT EXISTS slots (
 
 
 class Position(NamedTuple):
-    """How far a log was taken over, and in which Kafka cluster."""
+    """How far a log was taken over, and in which Kafka cluster.
+
+    `leader_epoch`: of the record directly before the offset; -1 where that is not known.
+    """
 
     kafka_id: str
     offset: int
+    leader_epoch: int = NO_EPOCH
 
 
 class Odd(NamedTuple):
@@ -111,7 +119,12 @@ class Books:
 
     def position(self, log: str) -> Position | None:
         """Return how far a log was taken over; None when it never was."""
-        found = self._rows("SELECT kafka_id, offset FROM positions WHERE log = ?", (log,))
+        # Software without epochs moves positions on alone: an epoch belongs to one offset.
+        query = (
+            "SELECT kafka_id, offset, coalesce(leader_epoch, ?) FROM positions "
+            "LEFT JOIN marks USING (log, offset) WHERE log = ?"
+        )
+        found = self._rows(query, (NO_EPOCH, log))
         return Position(*found[0]) if found else None
 
     def held_in(self, log: str, texts: Sequence[str]) -> dict[str, Held]:
@@ -136,7 +149,7 @@ class Books:
         rows = [(text, log, one.epoch, one.row) for text, one in held.items()]
         self._write(
             ("INSERT OR REPLACE INTO journal VALUES (?, ?, ?, ?)", rows),
-            ("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(log, *position)]),
+            *_moved(log, position),
         )
 
     def moves(self, cluster: str, texts: Sequence[str]) -> dict[str, Entry]:
@@ -169,7 +182,7 @@ class Books:
         self._write(
             ("INSERT OR REPLACE INTO moves VALUES (?, ?, ?, ?, ?)", rows),
             ("DELETE FROM moves WHERE cluster = ? AND text = ?", gone),
-            ("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(log, *position)]),
+            *_moved(log, position),
         )
 
     # Slots.
@@ -218,6 +231,15 @@ class Books:
                         self._base.executemany(statement, rows)
         except sqlite3.Error as error:
             raise EdgeError(f"writing {self._file}: {error}", retryable=True) from error
+
+
+def _moved(log: str, position: Position) -> list[tuple[str, list[tuple[object, ...]]]]:
+    """Return what writes how far a log was taken over."""
+    kafka_id, offset, leader_epoch = position
+    return [
+        ("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(log, kafka_id, offset)]),
+        ("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", [(log, offset, leader_epoch)]),
+    ]
 
 
 def _pieces(texts: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -24,6 +24,7 @@ from southbound.directory.topologies import decode_stored
 from southbound.directory.verdict import Held, judge
 from southbound.edge.append import Appender
 from southbound.edge.kafka import Message
+from southbound.edge.marks import Mark
 from southbound.edge.tail import EndAsker, RangeReader
 from southbound.errors import EdgeError, SouthboundError, WireError
 from southbound.janitor.books import Books, Position
@@ -98,16 +99,16 @@ class Ledgers:
         name = f"journal:{journal.az}"
         end = journal.end()
         at = _begin(self._books.position(name), Position(end.kafka_id, end.offset), name)
-        while at < end.offset:
-            until = min(at + self._manner.settings.round, end.offset)
-            written, unreadable = journal.read(at, until)
+        while at.next < end.offset:
+            until = min(at.next + self._manner.settings.round, end.offset)
+            written, unreadable = journal.read(at.next, until, leader_epoch=at.leader_epoch)
             self._tally.quarantined += len(unreadable)
             entries = [(one.text, one.entry) for one in written if self._is_readable(journal, one)]
             texts = list(dict.fromkeys(text for text, _ in entries))
             verdict = judge(self._books.held_in(name, texts), entries)
             self._mend(journal, verdict.mend)
-            at = until
-            self._books.take_journal(name, verdict.held, Position(end.kafka_id, at))
+            at = journal.mark_at(until)
+            self._books.take_journal(name, verdict.held, Position(end.kafka_id, *at))
 
     def _mend(self, journal: Journal, mend: dict[str, Held]) -> None:
         if not mend:
@@ -153,15 +154,15 @@ class MovesLedger:
         kafka_id = self._asker.kafka_id(self._timeout_s)
         end = self._asker.end(self._timeout_s)
         at = _begin(self._books.position(self._name), Position(kafka_id, end), self._name)
-        while at < end:
-            until = min(at + self._round, end)
-            found = self._reader.read(at, until, self._timeout_s)
+        while at.next < end:
+            until = min(at.next + self._round, end)
+            found = self._reader.read(at.next, until, self._timeout_s, leader_epoch=at.leader_epoch)
             written = [one for message in found if (one := self._written(message)) is not None]
             texts = list(dict.fromkeys(one.text for one in written))
             after, again = judge_moves(self._books.moves(self.cluster.id, texts), written)
             self._repeat(again)
-            at = until
-            place = Position(kafka_id, at)
+            at = self._reader.mark_at(until)
+            place = Position(kafka_id, *at)
             self._books.take_moves(self.cluster.id, self._name, after, place)
 
     def prune(self, directory: Directory, before_us: int) -> None:
@@ -230,10 +231,10 @@ class MovesLedger:
         return WrittenMove(text, entry, message.timestamp()[1] * 1000)
 
 
-def _begin(known: Position | None, end: Position, name: str) -> int:
-    """Return the offset to go on at. Raises `EdgeError` when the log is not the one it was."""
+def _begin(known: Position | None, end: Position, name: str) -> Mark:
+    """Return where to go on. Raises `EdgeError` when the log is not the one it was."""
     if known is None:
-        return 0
+        return Mark(0)
     if known.kafka_id != end.kafka_id:
         raise EdgeError(
             f"{name} lies in another Kafka cluster than before "
@@ -246,4 +247,4 @@ def _begin(known: Position | None, end: Position, name: str) -> int:
             "made anew",
             retryable=False,
         )
-    return known.offset
+    return Mark(known.offset, known.leader_epoch)

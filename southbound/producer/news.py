@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from southbound.edge.feed import ASK_S, UNTRIED, ClusterFeed, Place
+from southbound.edge.feed import ASK_S, UNTRIED, ClusterFeed
 from southbound.edge.kafka import (
     Consumer,
     KafkaException,
@@ -23,6 +23,7 @@ from southbound.edge.kafka import (
     edge_error,
     end_offsets,
 )
+from southbound.edge.marks import Mark, Place
 from southbound.errors import EdgeError, WireError
 from southbound.partitioning.hashing import spread
 from southbound.partitioning.topology import INTEREST_TOPIC, STATUS_TOPIC, Cluster
@@ -118,14 +119,14 @@ class ClusterNews:
 
     # Reading: what the feed calls.
 
-    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> int:
+    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Mark:
         """Return where to begin: interest at its beginning, reports at their end."""
         low, high = end_offsets(consumer, *place, timeout_s=ASK_S)
         if place[0] != STATUS_TOPIC or self._feed.is_noted:
-            return low
+            return Mark(low)
         # Only what was settled at the first attempt is an end from before anything was watched.
         if not self._is_late and self._feed.trouble == UNTRIED:
-            return high
+            return Mark(high)
         try:
             found = consumer.offsets_for_times(
                 [TopicPartition(*place, self._since_ms)], timeout=ASK_S
@@ -134,9 +135,9 @@ class ClusterNews:
             raise edge_error(error, "looking for reports of a while ago") from error
         if found.error is not None:
             raise edge_error(found.error, "looking for reports of a while ago")
-        return found.offset if found.offset >= 0 else high
+        return Mark(found.offset if found.offset >= 0 else high)
 
-    def take(self, messages: Sequence[Message], positions: Mapping[Place, int]) -> None:
+    def take(self, messages: Sequence[Message], positions: Mapping[Place, Mark]) -> None:
         """Take a batch; reports are told without the lock, in their order."""
         reports: list[Report] = []
         with self._turn:

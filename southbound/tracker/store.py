@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from southbound import failpoints
+from southbound.edge.marks import NO_EPOCH, Mark
 from southbound.errors import ConfigError, EdgeError, Fault
 from southbound.resources import host_scope, vpc_scope
 from southbound.tracker.standing import Standing
@@ -65,6 +66,17 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 """Script `i` brings a file of version `i` to version `i + 1`."""
+
+BESIDE = """
+    CREATE TABLE IF NOT EXISTS marks (
+        cluster TEXT, topic TEXT, partition INTEGER, next INTEGER NOT NULL,
+        leader_epoch INTEGER NOT NULL, PRIMARY KEY (cluster, topic, partition)
+    ) WITHOUT ROWID
+"""
+"""The epochs that belong to positions, which older software of the same version does without.
+
+Where it moved a position on without telling the epoch, `next` here is another one.
+"""
 
 _APPLIED = """
     INSERT INTO standings VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, '', 0, '', ?, ?)
@@ -143,7 +155,7 @@ class Presence(NamedTuple):
 
 
 class Read(NamedTuple):
-    """One batch of one cluster. `positions`: (topic, partition) to the next offset.
+    """One batch of one cluster. `positions`: (topic, partition) to where reading stands behind it.
 
     `now_us`: when it was read; hosts are said to be heard then, whatever their clocks say.
     """
@@ -152,7 +164,7 @@ class Read(NamedTuple):
     kafka_id: str
     reports: Sequence[Report]
     presences: Sequence[Presence]
-    positions: Mapping[tuple[str, int], int]
+    positions: Mapping[tuple[str, int], Mark]
     now_us: int
 
 
@@ -269,6 +281,7 @@ class Store:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
             connection.execute("COMMIT")
+        connection.execute(BESIDE)
 
 
 class Reader:
@@ -353,12 +366,14 @@ class Reader:
         )
         return [(id, count) for id, count in rows]
 
-    def positions(self, cluster: str) -> dict[tuple[str, int], tuple[str, int]]:
-        """Return where reading goes on: (topic, partition) to (Kafka's cluster id, offset)."""
+    def positions(self, cluster: str) -> dict[tuple[str, int], tuple[str, Mark]]:
+        """Return where reading goes on: (topic, partition) to (Kafka's cluster id, mark)."""
         rows = self._connection.execute(
-            "SELECT topic, partition, kafka_id, next FROM positions WHERE cluster = ?", (cluster,)
+            "SELECT topic, partition, kafka_id, next, coalesce(leader_epoch, ?) FROM positions"
+            " LEFT JOIN marks USING (cluster, topic, partition, next) WHERE cluster = ?",
+            (NO_EPOCH, cluster),
         )
-        return {(topic, number): (kafka_id, next_) for topic, number, kafka_id, next_ in rows}
+        return {(topic, number): (kafka_id, Mark(*mark)) for topic, number, kafka_id, *mark in rows}
 
     def counts(self) -> tuple[int, int]:
         """Return how many hosts are known, and how many resources failed or wait."""
@@ -388,9 +403,13 @@ class Writing(Reader):
         self._connection.executemany(
             "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)",
             [
-                (batch.cluster, topic, number, batch.kafka_id, next_)
-                for (topic, number), next_ in batch.positions.items()
+                (batch.cluster, topic, number, batch.kafka_id, mark.next)
+                for (topic, number), mark in batch.positions.items()
             ],
+        )
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)",
+            [(batch.cluster, *place, *mark) for place, mark in batch.positions.items()],
         )
 
     def heard_of(self, lines: Mapping[tuple[str, bytes], tuple[int, int]]) -> None:
@@ -427,10 +446,11 @@ class Writing(Reader):
 
     def forget_position(self, cluster: str, topic: str, partition: int) -> None:
         """Read a partition from its beginning next time."""
-        self._connection.execute(
-            "DELETE FROM positions WHERE cluster = ? AND topic = ? AND partition = ?",
-            (cluster, topic, partition),
-        )
+        for table in ("positions", "marks"):
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE cluster = ? AND topic = ? AND partition = ?",  # noqa: S608  # our own tables
+                (cluster, topic, partition),
+            )
 
     def forget_older(
         self, *, silent_us: int, deletes_us: int, changesets_us: int, changesets_max: int

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from southbound.edge.feed import ClusterFeed, Place
+from southbound.edge.feed import ClusterFeed
 from southbound.edge.kafka import Consumer, KafkaError, Message
+from southbound.edge.marks import Mark, Place
 from southbound.errors import EdgeError
 from southbound.partitioning.topology import Cluster
 
@@ -19,8 +20,9 @@ _AT = ("t", 0)
 class Told:
     """A message of one partition, or an error."""
 
-    def __init__(self, offset: int, error: int | None = None) -> None:
+    def __init__(self, offset: int, error: int | None = None, *, epoch: int | None = None) -> None:
         self._offset = offset
+        self._epoch = epoch
         self._error = None if error is None else KafkaError(error)
 
     def error(self) -> KafkaError | None:
@@ -39,33 +41,42 @@ class Told:
         """Return the offset."""
         return self._offset
 
+    def leader_epoch(self) -> int | None:
+        """Return the epoch of the leader that took it."""
+        return self._epoch
+
 
 class Hand:
     """A taker that can refuse."""
 
     def __init__(self) -> None:
         self.refuses = False
-        self.taken: list[tuple[int, dict[Place, int]]] = []
+        self.taken: list[tuple[int, dict[Place, Mark]]] = []
+        self.steps: list[str] = []
         self.gone: list[Place] = []
 
-    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> int:
+    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Mark:
         """Begin at the beginning."""
-        return 0
+        return Mark(0)
 
-    def take(self, messages: Sequence[Message], positions: Mapping[Place, int]) -> None:
+    def take(self, messages: Sequence[Message], positions: Mapping[Place, Mark]) -> None:
         """Take, or refuse."""
         if self.refuses:
             raise EdgeError("disk full", retryable=True)
         self.taken.append((len(messages), dict(positions)))
+        self.steps.append("take")
 
     def lost(self, place: Place) -> None:
-        """Note a gap."""
+        """Note a gap, or refuse."""
+        if self.refuses:
+            raise EdgeError("disk full", retryable=True)
         self.gone.append(place)
+        self.steps.append("lost")
 
 
 def _feed(hand: Hand) -> ClusterFeed:
     feed = ClusterFeed(_CLUSTER, "test", ["t"], hand)
-    feed._positions[_AT] = 0
+    feed._positions[_AT] = Mark(0)
     feed._behind = {_AT}
     return feed
 
@@ -80,8 +91,8 @@ def test_a_position_moves_on_behind_what_was_taken() -> None:
     hand = Hand()
     feed = _feed(hand)
     _take(feed, Told(4), Told(7))
-    assert hand.taken == [(2, {_AT: 8})]
-    assert feed._positions == {_AT: 8}
+    assert hand.taken == [(2, {_AT: Mark(8)})]
+    assert feed._positions == {_AT: Mark(8)}
     assert not feed.is_caught_up
 
 
@@ -92,10 +103,10 @@ def test_what_is_refused_is_read_again() -> None:
     hand.refuses = True
     with pytest.raises(EdgeError, match="disk full"):
         _take(feed, Told(4))
-    assert feed._positions == {_AT: 0}
+    assert feed._positions == {_AT: Mark(0)}
     hand.refuses = False
     _take(feed, Told(4))
-    assert feed._positions == {_AT: 5}
+    assert feed._positions == {_AT: Mark(5)}
 
 
 def test_an_end_is_reached_without_a_record() -> None:
@@ -104,7 +115,7 @@ def test_an_end_is_reached_without_a_record() -> None:
     feed = _feed(hand)
     _take(feed, Told(9, KafkaError._PARTITION_EOF))
     assert feed.is_caught_up
-    assert feed._positions == {_AT: 9}
+    assert feed._positions == {_AT: Mark(9)}
     assert hand.taken == []
 
 
@@ -116,6 +127,42 @@ def test_records_that_are_gone_are_a_gap() -> None:
     assert hand.gone == [_AT]
     assert feed._positions == {}
     assert feed._is_outdated
+
+
+def test_what_came_before_a_gap_is_taken_before_it_is_told() -> None:
+    """Else it would be remembered after all that a partition had been read so far."""
+    hand = Hand()
+    feed = _feed(hand)
+    _take(feed, Told(4), Told(5, KafkaError._AUTO_OFFSET_RESET))
+    assert hand.steps == ["take", "lost"]
+    assert feed._positions == {}
+
+
+def test_a_gap_that_nobody_could_note_is_found_again() -> None:
+    """Reading goes on where it stood, with the epoch that tells the log from the one before."""
+    hand = Hand()
+    feed = _feed(hand)
+    _take(feed, Told(4, epoch=3))
+    hand.refuses = True
+    with pytest.raises(EdgeError, match="disk full"):
+        _take(feed, Told(5, KafkaError._AUTO_OFFSET_RESET))
+    assert feed._positions == {_AT: Mark(5, 3)}
+
+
+def test_an_epoch_belongs_to_the_record_directly_before_a_position() -> None:
+    """An end behind removed records has none: a leader of a later epoch may have taken those."""
+    hand = Hand()
+    feed = _feed(hand)
+    _take(feed, Told(4, epoch=3))
+    assert hand.taken == [(1, {_AT: Mark(5, 3)})]
+    _take(feed, Told(5, KafkaError._PARTITION_EOF))
+    assert feed._positions == {_AT: Mark(5, 3)}
+    _take(feed, Told(6, KafkaError._PARTITION_EOF))
+    assert feed._positions == {_AT: Mark(6)}
+    _take(feed, Told(6, epoch=4), Told(7, KafkaError._PARTITION_EOF))
+    assert feed._positions == {_AT: Mark(7, 4)}
+    _take(feed, Told(8, epoch=4), Told(10, KafkaError._PARTITION_EOF))
+    assert feed._positions == {_AT: Mark(10)}
 
 
 def test_a_trouble_is_named_and_ends_with_the_next_record() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,25 @@ def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     assert again.slot(Address("c1", "sb.p.000", 4)) is None
     assert again.moves("c1", ["h", "x"]) == {"h": Entry(2, "row", 9)}
     assert again.odd() == Odd(1, 2, 3)
+    again.close()
+
+
+def test_a_position_has_the_epoch_that_was_told_with_it(tmp_path: Path) -> None:
+    """One that software without epochs has written, or moved on, has none."""
+    file = tmp_path / "books.sqlite"
+    books = opened(file)
+    books.take_journal("journal:a", {}, Position("kafka", 7, 3))
+    books.take_moves("c1", "moves:c1", {}, Position("kafka", 8, 4))
+    assert books.position("journal:a") == Position("kafka", 7, 3)
+    assert books.position("moves:c1") == Position("kafka", 8, 4)
+    books.close()
+    with closing(sqlite3.connect(file, isolation_level=None)) as older:
+        older.execute("INSERT OR REPLACE INTO positions VALUES ('journal:a', 'kafka', 9)")
+        older.execute("INSERT OR REPLACE INTO positions VALUES ('journal:b', 'kafka', 7)")
+    again = opened(file)
+    assert again.position("journal:a") == Position("kafka", 9)
+    assert again.position("journal:b") == Position("kafka", 7)
+    assert again.position("moves:c1") == Position("kafka", 8, 4)
     again.close()
 
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from southbound.edge.feed import Place
 from southbound.edge.log_time import LogTime
+from southbound.edge.marks import Mark, Place
 from southbound.errors import EdgeError, SouthboundError
 from southbound.partitioning.placement import Address, parse_vpc_placement
 from southbound.resources import Scope, vpc_scope
@@ -24,7 +24,7 @@ from southbound.settings import TrackerSettings
 from southbound.tracker.board import Announcement, Part, part_text
 from southbound.tracker.questions import Questions
 from southbound.tracker.service import TrackerService, _Following
-from southbound.tracker.store import MIGRATIONS, Reader, Store, Writing
+from southbound.tracker.store import BESIDE, MIGRATIONS, Reader, Store, Writing
 from tests.simulation.directory import Directory
 from tests.simulation.fence import Message
 from tests.simulation.fleet import CLUSTERS, TOPOLOGY, cluster_of, interest_of, status_of
@@ -77,6 +77,7 @@ class Shelf(Store):
         if not self._connection.execute("PRAGMA user_version").fetchone()[0]:
             self._connection.executescript(";".join(MIGRATIONS))
             self._connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            self._connection.execute(BESIDE)
 
     def reader(self) -> Reader:
         """Return what reads from the same file."""
@@ -282,7 +283,7 @@ class Tracker:
             kafka_id = self.world.clusters[cluster].kafka_id
             ends: Any = _Ends(high)
             place = (where.topic, where.partition)
-            self._positions[where] = service.following(cluster).begin(ends, place, kafka_id)
+            self._positions[where] = service.following(cluster).begin(ends, place, kafka_id).next
 
     def _batch(self, cluster: str, places: Sequence[Address]) -> Steps[bool]:
         """Take some of what there is; tell whether there was anything."""
@@ -302,7 +303,8 @@ class Tracker:
                 reached[where.topic, where.partition] = end
         if not reached:
             return False
-        service.following(cluster).take(messages, reached)
+        marks = {place: Mark(end) for place, end in reached.items()}
+        service.following(cluster).take(messages, marks)
         for (topic, number), end in reached.items():
             self._positions[Address(cluster, topic, number)] = end
         return True

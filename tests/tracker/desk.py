@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from southbound.edge.marks import Mark
 from southbound.partitioning.topology import Topology
 from southbound.resources import ResourceKey, host_scope, vpc_scope
 from southbound.settings import TrackerSettings
@@ -57,7 +58,9 @@ def inventory(
 
 def read(*reports: Report, presences: Iterable[Presence] = (), next_: int = 1) -> Read:
     """Return a batch of cluster `c1`."""
-    return Read("c1", "kafka", reports, tuple(presences), {("sb.status", 0): next_}, 1_000_000)
+    return Read(
+        "c1", "kafka", reports, tuple(presences), {("sb.status", 0): Mark(next_)}, 1_000_000
+    )
 
 
 def announcement(

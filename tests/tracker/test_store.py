@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from southbound.edge.marks import Mark
 from southbound.errors import ConfigError, EdgeError
 from southbound.producer.tracker_core import Applied, TrackedPart, TrackerCore
 from southbound.resources import host_scope
 from southbound.tracker.standing import Standing
-from southbound.tracker.store import ANY_WORKER, FILE, Presence, Store
+from southbound.tracker.store import ANY_WORKER, FILE, MIGRATIONS, Presence, Store
 from southbound.wire.reports import Outcome, Report, ReportEntry
 from tests.tracker.desk import (
     APPLIED,
@@ -244,11 +246,50 @@ def test_positions_change_with_what_was_read(store: Store, tmp_path: Path) -> No
     again = Store(tmp_path)
     again.open()
     reader = again.reader()
-    assert reader.positions("c1") == {("sb.status", 0): ("kafka", 1)}
+    assert reader.positions("c1") == {("sb.status", 0): ("kafka", Mark(1))}
     assert reader.positions("c2") == {}
     assert reader.standings("h")[0].revision == 1
     reader.close()
     again.close()
+
+
+def _marks(store: Store) -> dict[tuple[str, int], tuple[str, Mark]]:
+    reader = store.reader()
+    try:
+        return reader.positions("c1")
+    finally:
+        reader.close()
+
+
+def test_a_position_has_the_epoch_that_was_told_with_it(store: Store, tmp_path: Path) -> None:
+    """It goes with the position, and one that software without epochs moved on has none."""
+    at = ("sb.status", 0)
+    with store.transaction() as writing:
+        writing.read(read(report("h", line(KEY, 1)))._replace(positions={at: Mark(7, 3)}))
+    assert _marks(store) == {at: ("kafka", Mark(7, 3))}
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as older:
+        older.execute("INSERT OR REPLACE INTO positions VALUES ('c1', 'sb.status', 0, 'kafka', 9)")
+    assert _marks(store) == {at: ("kafka", Mark(9))}
+    with store.transaction() as writing:
+        writing.forget_position("c1", *at)
+        writing.read(
+            read(report("h", line(KEY, 1)))._replace(positions={("sb.status", 1): Mark(7)})
+        )
+    assert _marks(store) == {("sb.status", 1): ("kafka", Mark(7))}
+
+
+def test_a_file_of_before_epochs_goes_on_where_it_stood(tmp_path: Path) -> None:
+    """It has positions without epochs, and what is written beside them does not raise its version."""
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as older:
+        older.executescript(";".join(MIGRATIONS))
+        older.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        older.execute("INSERT INTO positions VALUES ('c1', 'sb.status', 0, 'kafka', 9)")
+    store = Store(tmp_path)
+    store.open()
+    assert _marks(store) == {("sb.status", 0): ("kafka", Mark(9))}
+    store.close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as again:
+        assert again.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
 def test_a_broken_file_is_moved_aside_and_a_newer_one_refused(tmp_path: Path) -> None:
