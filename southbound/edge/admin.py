@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from confluent_kafka import TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are its public names
@@ -24,6 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are it
 )
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+from southbound.edge.answers import answer_of, asking_s, await_all
 from southbound.edge.kafka import KafkaError, KafkaException, base_config, edge_error
 from southbound.edge.topics import TopicSettings, TopicSpec, topics_of
 from southbound.errors import ConfigError, EdgeError, Fault
@@ -79,9 +79,12 @@ class ClusterAdmin:
     def kafka_id(self) -> str:
         """Return the id by which the brokers call their cluster."""
         doing = f"asking cluster {self.cluster.id} for its id"
-        options = {"request_timeout": self._settings.call_timeout_s}
-        answer = self._wait(self._open().describe_cluster(**options), doing)
-        return str(answer.cluster_id)
+        try:
+            # What names the brokers alone aborts the process where none is in office (librdkafka 2.16).
+            metadata = self._open().list_topics(timeout=self._asking_s)
+        except KafkaException as error:
+            raise edge_error(error, doing) from error
+        return str(metadata.cluster_id)
 
     def check_identity(self) -> None:
         """Raise `ConfigError` when the brokers are another Kafka cluster than the topology names."""
@@ -110,17 +113,20 @@ class ClusterAdmin:
             for spec in specs
         ]
         answers = self._open().create_topics(
-            wanted, operation_timeout=self._settings.call_timeout_s
+            wanted, operation_timeout=self._asking_s, request_timeout=self._asking_s
         )
+        await_all(answers.values())
         for name, answer in answers.items():
             doing = f"creating {name} in cluster {self.cluster.id}"
-            self._wait(answer, doing, fine=KafkaError.TOPIC_ALREADY_EXISTS)
+            answer_of(answer, doing, fine=KafkaError.TOPIC_ALREADY_EXISTS)
 
     def grow(self, spec: TopicSpec) -> None:
         """Raise a topic's number of partitions."""
-        answers = self._open().create_partitions([NewPartitions(spec.name, spec.partitions)])
+        wanted = [NewPartitions(spec.name, spec.partitions)]
+        answers = self._open().create_partitions(wanted, request_timeout=self._asking_s)
+        await_all(answers.values())
         for name, answer in answers.items():
-            self._wait(answer, f"adding partitions to {name} in cluster {self.cluster.id}")
+            answer_of(answer, f"adding partitions to {name} in cluster {self.cluster.id}")
 
     def configure(self, name: str, config: Iterable[tuple[str, str]]) -> None:
         """Set some settings of a topic; the others stay."""
@@ -129,8 +135,10 @@ class ClusterAdmin:
             for key, value in config
         ]
         resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-        for answer in self._open().incremental_alter_configs([resource]).values():
-            self._wait(answer, f"configuring {name} in cluster {self.cluster.id}")
+        answers = self._open().incremental_alter_configs([resource], request_timeout=self._asking_s)
+        await_all(answers.values())
+        for answer in answers.values():
+            answer_of(answer, f"configuring {name} in cluster {self.cluster.id}")
 
     def wait_ready(self, specs: Sequence[TopicSpec], progress: Progress | None = None) -> None:
         """Return when every partition of the topics answers for its end."""
@@ -176,9 +184,8 @@ class ClusterAdmin:
         for first in range(0, len(partitions), size):
             latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
             piece = {TopicPartition(*one): latest for one in partitions[first : first + size]}
-            answers = self._open().list_offsets(
-                piece, request_timeout=self._settings.call_timeout_s
-            )
+            answers = self._open().list_offsets(piece, request_timeout=self._asking_s)
+            await_all(answers.values())
             for partition, answer in answers.items():
                 try:
                     answer.result()
@@ -191,25 +198,25 @@ class ClusterAdmin:
 
     def _partitions(self, names: Sequence[str]) -> dict[str, int]:
         answers = self._open().describe_topics(
-            TopicCollection(list(names)), request_timeout=self._settings.call_timeout_s
+            TopicCollection(list(names)), request_timeout=self._asking_s
         )
+        await_all(answers.values())
         found = {}
         for name, answer in answers.items():
             doing = f"describing {name} of cluster {self.cluster.id}"
-            described = self._wait(answer, doing, fine=KafkaError.UNKNOWN_TOPIC_OR_PART)
+            described = answer_of(answer, doing, fine=KafkaError.UNKNOWN_TOPIC_OR_PART)
             if described is not None:
                 found[name] = len(described.partitions)
         return found
 
     def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        answers = self._open().describe_configs(
-            resources, request_timeout=self._settings.call_timeout_s
-        )
+        answers = self._open().describe_configs(resources, request_timeout=self._asking_s)
+        await_all(answers.values())
         found = {}
         for resource, answer in answers.items():
             doing = f"describing {resource.name} of cluster {self.cluster.id}"
-            entries = self._wait(answer, doing)
+            entries = answer_of(answer, doing)
             found[resource.name] = {name: entry.value or "" for name, entry in entries.items()}
         return found
 
@@ -217,15 +224,9 @@ class ClusterAdmin:
         """Cut a list of topics into pieces that one request may hold."""
         yield from pieces(specs, self._settings.partitions_per_call)
 
-    def _wait(self, answer: Future[Any], doing: str, fine: int | None = None) -> Any:
-        try:
-            return answer.result(self._settings.call_timeout_s)
-        except KafkaException as error:
-            if error.args[0].code() == fine:
-                return None
-            raise edge_error(error, doing) from error
-        except TimeoutError as error:
-            raise EdgeError(f"{doing}: no answer", retryable=True) from error
+    @property
+    def _asking_s(self) -> float:
+        return asking_s(self._settings.call_timeout_s)
 
     def _open(self) -> AdminClient:
         if self._client is None:

@@ -43,22 +43,21 @@ class TopicIds:
 
         Raises `EdgeError` when the cluster does not answer.
         """
+        # A process that never asks does without what it takes.
+        from southbound.edge.answers import answer_of, asking_s, await_all
+
         doing = f"asking cluster {self._cluster.id} for the ids of topics"
         try:
             asked = self._open().describe_topics(
-                TopicCollection(list(topics)), request_timeout=timeout_s
+                TopicCollection(list(topics)), request_timeout=asking_s(timeout_s)
             )
         except KafkaException as error:
             raise edge_error(error, doing) from error
+        await_all(asked.values())
         found: dict[str, str] = {}
         for topic, answer in asked.items():
-            try:
-                id = str(answer.result().topic_id)
-            except KafkaException as error:
-                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    continue
-                raise edge_error(error, doing) from error
-            if id != _NO_ID:
+            told = answer_of(answer, doing, fine=KafkaError.UNKNOWN_TOPIC_OR_PART)
+            if told is not None and (id := str(told.topic_id)) != _NO_ID:
                 found[topic] = id
         return found
 

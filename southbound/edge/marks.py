@@ -55,10 +55,11 @@ def go_on(consumer: Consumer, marks: Mapping[Place, Mark]) -> None:
     consumer.assign([mark.of(*place) for place, mark in marks.items()])
     for place, mark in marks.items():
         if mark.leader_epoch != NO_EPOCH:
-            _seek(consumer, mark.of(*place))
+            seek(consumer, mark.of(*place))
 
 
-def _seek(consumer: Consumer, place: TopicPartition) -> None:
+def seek(consumer: Consumer, place: TopicPartition) -> None:
+    """Have an assigned partition checked, and read from there. Raises `EdgeError`."""
     deadline = time.monotonic() + _START_S
     while True:
         try:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are its public names
     AdminClient,
     OffsetSpec,
 )
 
+from southbound.edge.answers import answer_of, asking_s, await_all
 from southbound.edge.append import Appender
 from southbound.edge.kafka import (
     Consumer,
@@ -34,7 +34,7 @@ from southbound.edge.kafka import (
 from southbound.edge.log_time import LogTime
 from southbound.edge.tail import check_same_cluster
 from southbound.errors import EdgeError, OutcomeUnknown
-from southbound.partitioning.topology import Cluster
+from southbound.partitioning.topology import STATUS_TOPIC, Cluster
 
 _BATCH = 2_000
 _POLL_S = 0.1
@@ -100,31 +100,24 @@ class SlotEnds:
         found: dict[Place, int] = {}
         for first in range(0, len(wanted), _BATCH):
             asked = dict.fromkeys(wanted[first : first + _BATCH], spec)
-            answers = client.list_offsets(asked, request_timeout=timeout_s)
+            answers = client.list_offsets(asked, request_timeout=asking_s(timeout_s))
+            await_all(answers.values())
             for at, answer in answers.items():
-                found[Place(at.topic, at.partition)] = self._answer(answer, at, timeout_s)
+                where = f"{at.topic}/{at.partition} of cluster {self._cluster.id}"
+                told = answer_of(answer, f"asking for an end of {where}")
+                found[Place(at.topic, at.partition)] = int(told.offset)
         return found
-
-    def _answer(self, answer: Future[Any], at: TopicPartition, timeout_s: float) -> int:
-        doing = f"asking for an end of {at.topic}/{at.partition} of cluster {self._cluster.id}"
-        try:
-            return int(answer.result(timeout_s).offset)
-        except KafkaException as error:
-            raise edge_error(error, doing) from error
-        except TimeoutError as error:
-            raise EdgeError(f"{doing}: no answer", retryable=True) from error
 
     def _identify(self, client: AdminClient, timeout_s: float) -> None:
         if self._identified_at and time.monotonic() - self._identified_at < _IDENTITY_S:
             return
         doing = f"asking cluster {self._cluster.id} for its id"
         try:
-            answer = client.describe_cluster(request_timeout=timeout_s).result(timeout_s)
+            # What names the brokers alone aborts the process where none is in office (librdkafka 2.16).
+            metadata = client.list_topics(STATUS_TOPIC, timeout=asking_s(timeout_s))
         except KafkaException as error:
             raise edge_error(error, doing) from error
-        except TimeoutError as error:
-            raise EdgeError(f"{doing}: no answer", retryable=True) from error
-        found = str(answer.cluster_id)
+        found = str(metadata.cluster_id)
         check_same_cluster(self._cluster.id, self._kafka_id, found)
         self._kafka_id = found
         self._identified_at = time.monotonic()

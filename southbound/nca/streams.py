@@ -12,6 +12,10 @@ machine); and a new assignment of several partitions is read with short polls fi
 for a while a second Consumer takes it over with long polls, after one whole poll beside the first:
 by then it fetches all of it at once. Records that both bring are dropped by their offsets.
 
+A position is assigned with the epoch of the leader that took what is before it, by which a broker tells
+whether that is still there (docs/decisions/0102). The client library asks when it learns of a later leader;
+of one that it knows already it does not, so it is made to where the present leader is another.
+
 There is one Consumer for each cluster that is read: one, but for the time of a move.
 """
 
@@ -36,6 +40,8 @@ from southbound.edge.kafka import (
     new_consumer,
     one_of_many,
 )
+from southbound.edge.marks import seek
+from southbound.errors import EdgeError
 from southbound.nca.effects import Assignment
 from southbound.nca.events import Mark, Record
 from southbound.partitioning.placement import Address
@@ -109,6 +115,7 @@ class _Reader:
         self.is_down = False
         self.is_unsure = False
         self._known: set[str] = set()
+        self._leaders: dict[Address, int] = {}
         self._last_s = 0.0
         self._addresses: dict[tuple[str, int], Address] = {}
         overrides = {
@@ -129,17 +136,19 @@ class _Reader:
         self.next = dict(positions)
         self.leader_epochs = dict(leader_epochs)
         self._addresses = {(address.topic, address.partition): address for address in positions}
-        self.consumer.assign(
-            [
-                TopicPartition(
-                    address.topic,
-                    address.partition,
-                    offset,
-                    leader_epoch=leader_epochs.get(address, -1),
-                )
-                for address, offset in positions.items()
-            ]
-        )
+        places = {
+            address: TopicPartition(
+                address.topic,
+                address.partition,
+                offset,
+                leader_epoch=leader_epochs.get(address, self._leaders.get(address, -1)),
+            )
+            for address, offset in positions.items()
+        }
+        self.consumer.assign(list(places.values()))
+        for address, leader_epoch in leader_epochs.items():
+            if self._leaders.get(address, leader_epoch) != leader_epoch:
+                seek(self.consumer, places[address])
 
     def learn(self, addresses: Collection[Address], timeout_s: float) -> None:
         """Make sure that the leaders of several partitions are known, if the cluster can be asked.
@@ -169,7 +178,10 @@ class _Reader:
             address = asked[end.topic, end.partition]
             if end.error is not None:
                 log.warning("asking for the end of %s/%d: %s", end.topic, end.partition, end.error)
-            elif address in with_low:
+                continue
+            if end.leader_epoch is not None:
+                self._leaders[address] = end.leader_epoch
+            if address in with_low:
                 low, high = end_offsets(
                     self.consumer, end.topic, end.partition, timeout_s=timeout_s
                 )
@@ -425,7 +437,7 @@ class Streams:
         successor.learn(seat.reader.next, self._settings.mark_timeout_s)
         try:
             successor.assign(seat.reader.next, seat.reader.leader_epochs)
-        except KafkaException as error:
+        except (KafkaException, EdgeError) as error:
             log.info("cluster %s: no second consumer: %s", successor.cluster.id, error)
             successor.close()
             self._turns.release()

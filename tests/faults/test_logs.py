@@ -20,7 +20,7 @@ from southbound.partitioning.placement import Address, address_of
 from southbound.partitioning.plan import Goal
 from southbound.partitioning.topology import DIRECTORY_TOPIC, MOVES_TOPIC, REBALANCE_TOPIC
 from southbound.producer import Publisher
-from southbound.resources import Changeset, Resource, ResourceKey, host_scope
+from southbound.resources import Changeset, Resource, ResourceKey, host_scope, vpc_scope
 from tests.faults.proxy import Proxy
 from tests.faults.record import Cell
 from tests.faults.stage import Child, Host, Stage, accepted_in, stage_on
@@ -60,6 +60,15 @@ class Pen(NamedTuple):
         for receipt in receipts:
             receipt.accepted.result(30)
         return {one.key: revision for one in made}
+
+    def join(self, host: str, vpc: str) -> dict[ResourceKey, int]:
+        """Publish a port of a host in a VPC, and the VPC; return what the node must have then."""
+        made = (
+            Resource(vpc_scope(vpc), "vpc", vpc, 1, {}),
+            Resource(host_scope(host), "port", f"of-{host}", 1, {"vpc_id": vpc}),
+        )
+        self.publisher.publish(Changeset(f"{host}-{vpc}", made)).accepted.result(30)
+        return {one.key: 1 for one in made}
 
 
 def names(count: int, first: int = 0) -> list[str]:
@@ -406,7 +415,8 @@ def test_slots_that_have_lost_their_tails(fleet_factory: FleetFactory, cell: Cel
         nodes, wanted = {}, {}
         for host in hosts:
             running = shards.agent(host)
-            wanted[host] = pen.write(host, names(20), 1)
+            # It reads two partitions: the client library knows their leaders before it is assigned them.
+            wanted[host] = pen.write(host, names(20), 1) | pen.join(host, "vpc-of-both")
             has(running, wanted[host])
         nodes = {hosts[1]: shards.stop(hosts[1])}
         fleet.kill("c2")

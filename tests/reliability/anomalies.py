@@ -359,6 +359,16 @@ ANOMALIES = (
         "tests/faults/test_logs.py::test_slots_that_have_lost_their_tails",
     ),
     Anomaly(
+        "A janitor died with its client library: an administrator's client was let go of while an answer was on its way.",
+        "the soak: a broker that was frozen",
+        "tests/live/test_answers.py::test_an_answer_that_comes_too_late_ends_nobody",
+    ),
+    Anomaly(
+        "A tracker and a janitor that had been off read on past what was accepted, in a log that had lost its tail and grown again.",
+        "reading who else remembers positions",
+        "tests/live/test_cut_tails.py::test_a_tracker_reads_anew_what_was_cut_while_it_was_off",
+    ),
+    Anomaly(
         "An agent that died between a scope's last delete and its link left a tree that no reader could read.",
         "a reader on a crowded machine",
         "tests/nca/appliers/test_file.py::test_a_crash_leaves_the_old_state_or_the_new_one",
