@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from southbound.directory.verdict import Held
 from southbound.edge.append import Appender
+from southbound.edge.bookmarks import NO_EPOCH, Bookmark
 from southbound.edge.kafka import Message
-from southbound.edge.marks import NO_EPOCH, Mark
 from southbound.edge.tail import EndAsker, RangeReader
 from southbound.errors import EdgeError, WireError
 from southbound.partitioning.topology import DIRECTORY_TOPIC, Cluster
@@ -101,9 +101,9 @@ class Journal:
         """Read from where the journal begins, whatever stood before: somebody has said so."""
         self._accepted_low = self.bounds()[0]
 
-    def mark_at(self, offset: int) -> Mark:
+    def bookmark_at(self, offset: int) -> Bookmark:
         """Return the mark at an offset; it has an epoch where the last read began or ended there."""
-        return self._reader.mark_at(offset)
+        return self._reader.bookmark_at(offset)
 
     def read(
         self, start: int, end: int, *, leader_epoch: int = NO_EPOCH

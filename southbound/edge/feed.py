@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from southbound.edge.bookmarks import Bookmark, Place, bookmark_behind, go_on
 from southbound.edge.kafka import (
     Consumer,
     KafkaError,
@@ -21,7 +22,6 @@ from southbound.edge.kafka import (
     end_offsets,
     new_consumer,
 )
-from southbound.edge.marks import Mark, Place, go_on, mark_behind
 from southbound.errors import EdgeError
 from southbound.partitioning.topology import Cluster
 
@@ -39,11 +39,11 @@ UNTRIED = "not connected yet"
 class Taker(Protocol):
     """Whoever takes what a feed reads. All three are called on the feed's thread."""
 
-    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Mark:
+    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Bookmark:
         """Return where to begin. May ask Kafka. Raises `EdgeError` to be asked again."""
         ...
 
-    def take(self, messages: Sequence[Message], positions: Mapping[Place, Mark]) -> None:
+    def take(self, messages: Sequence[Message], positions: Mapping[Place, Bookmark]) -> None:
         """Take records, in the order of their partitions; `positions` is where reading stands then.
 
         Raises `EdgeError` to get them again.
@@ -69,7 +69,7 @@ class ClusterFeed:
         self._topics = tuple(topics)
         self._taker = taker
         self._turn = threading.Condition()
-        self._positions: dict[Place, Mark] = {}
+        self._positions: dict[Place, Bookmark] = {}
         self._behind: set[Place] | None = None
         self._trouble: str | None = UNTRIED
         self._is_noted = False
@@ -211,7 +211,7 @@ class ClusterFeed:
     def _doing(self) -> str:
         return f"following cluster {self._cluster.id}"
 
-    def _places(self, consumer: Consumer) -> dict[Place, Mark]:
+    def _places(self, consumer: Consumer) -> dict[Place, Bookmark]:
         """Return every partition and where to go on, settled before the first poll."""
         with self._turn:
             self._is_outdated = False
@@ -274,7 +274,7 @@ class ClusterFeed:
     def _take(self, messages: Sequence[Message]) -> None:
         """Hand a batch on, then move on; what the taker refuses is read again."""
         good: list[Message] = []
-        moved: dict[Place, Mark] = {}
+        moved: dict[Place, Bookmark] = {}
         ended: list[Place] = []
         lost: list[Place] = []
         for message in messages:
@@ -282,9 +282,9 @@ class ClusterFeed:
             place = (message.topic() or "", message.partition() or 0)
             if error is None:
                 good.append(message)
-                moved[place] = mark_behind(message)
+                moved[place] = bookmark_behind(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                stood = moved.get(place) or self._positions.get(place) or Mark(0)
+                stood = moved.get(place) or self._positions.get(place) or Bookmark(0)
                 moved[place] = stood.reaching(message.offset() or 0)
                 ended.append(place)
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:

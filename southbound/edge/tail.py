@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from southbound.edge.bookmarks import NO_EPOCH, Bookmark, Place, bookmark_behind, go_on
 from southbound.edge.identity import TopicIds
 from southbound.edge.kafka import (
     Consumer,
@@ -24,7 +25,6 @@ from southbound.edge.kafka import (
     end_offsets,
     new_consumer,
 )
-from southbound.edge.marks import NO_EPOCH, Mark, Place, go_on, mark_behind
 from southbound.errors import Closed, EdgeError
 from southbound.partitioning.topology import Cluster
 
@@ -134,7 +134,7 @@ class EndAsker:
 
 
 def _assigned(
-    cluster: Cluster, place: Place, mark: Mark, client_id: str, suspect: Callable[[], None]
+    cluster: Cluster, place: Place, mark: Bookmark, client_id: str, suspect: Callable[[], None]
 ) -> Consumer:
     consumer = new_consumer(
         cluster,
@@ -209,13 +209,13 @@ class RangeReader:
         self._partition = partition
         self._client_id = client_id
         self._consumer: Consumer | None = None
-        self._from = self._mark = Mark(-1)
+        self._from = self._mark = Bookmark(-1)
         self._ahead: list[Message] = []
 
-    def mark_at(self, offset: int) -> Mark:
+    def bookmark_at(self, offset: int) -> Bookmark:
         """Return the mark at an offset; it has an epoch where the last read began or ended there."""
         marks = (self._mark, self._from)
-        return next((mark for mark in marks if mark.next == offset), Mark(offset))
+        return next((mark for mark in marks if mark.next == offset), Bookmark(offset))
 
     def read(
         self, start: int, end: int, timeout_s: float, *, leader_epoch: int = NO_EPOCH
@@ -227,7 +227,7 @@ class RangeReader:
         log has lost that record.
         """
         deadline = time.monotonic() + timeout_s
-        consumer = self._at(Mark(start, leader_epoch))
+        consumer = self._at(Bookmark(start, leader_epoch))
         found: list[Message] = []
         self._sort(self._ahead, end, found)
         while self._mark.next < end:
@@ -250,11 +250,11 @@ class RangeReader:
     def _doing(self) -> str:
         return f"reading {self._topic} of cluster {self._cluster.id}"
 
-    def _at(self, told: Mark) -> Consumer:
+    def _at(self, told: Bookmark) -> Consumer:
         """Return a consumer whose next record is the first at or after a mark."""
         is_there = self._consumer is not None and self._mark.next == told.next
         # A read that failed half-way goes on where it began.
-        self._from = self._mark = told if told.leader_epoch >= 0 else self.mark_at(told.next)
+        self._from = self._mark = told if told.leader_epoch >= 0 else self.bookmark_at(told.next)
         if self._consumer is None or not is_there:
             self.close()
             place = (self._topic, self._partition)
@@ -273,7 +273,7 @@ class RangeReader:
                 self._trouble(error, offset)
             elif offset < end:
                 found.append(message)
-                self._mark = mark_behind(message)
+                self._mark = bookmark_behind(message)
             else:
                 ahead.append(message)
         if ahead:
@@ -403,7 +403,7 @@ class PartitionTail:
         if start is None:
             return
         consumer = _assigned(
-            self._cluster, (self._topic, 0), Mark(start), self._client_id, self._asker.suspect
+            self._cluster, (self._topic, 0), Bookmark(start), self._client_id, self._asker.suspect
         )
         try:
             while not self._closing and self._failure is None:

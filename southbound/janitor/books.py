@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from southbound.directory.verdict import Held
-from southbound.edge.marks import NO_EPOCH
+from southbound.edge.bookmarks import NO_EPOCH
 from southbound.errors import ConfigError, EdgeError, Fault
 from southbound.janitor.entries import Entry
 from southbound.partitioning.placement import Address
@@ -24,7 +24,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS positions (
     log TEXT PRIMARY KEY, kafka_id TEXT NOT NULL, offset INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS marks (
+CREATE TABLE IF NOT EXISTS bookmarks (
     log TEXT PRIMARY KEY, offset INTEGER NOT NULL, leader_epoch INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS journal (
@@ -122,7 +122,7 @@ class Books:
         # Software without epochs moves positions on alone: an epoch belongs to one offset.
         query = (
             "SELECT kafka_id, offset, coalesce(leader_epoch, ?) FROM positions "
-            "LEFT JOIN marks USING (log, offset) WHERE log = ?"
+            "LEFT JOIN bookmarks USING (log, offset) WHERE log = ?"
         )
         found = self._rows(query, (NO_EPOCH, log))
         return Position(*found[0]) if found else None
@@ -238,7 +238,7 @@ def _moved(log: str, position: Position) -> list[tuple[str, list[tuple[object, .
     kafka_id, offset, leader_epoch = position
     return [
         ("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", [(log, kafka_id, offset)]),
-        ("INSERT OR REPLACE INTO marks VALUES (?, ?, ?)", [(log, offset, leader_epoch)]),
+        ("INSERT OR REPLACE INTO bookmarks VALUES (?, ?, ?)", [(log, offset, leader_epoch)]),
     ]
 
 

@@ -23,8 +23,8 @@ from southbound.directory.rows import RowReader
 from southbound.directory.topologies import decode_stored
 from southbound.directory.verdict import Held, judge
 from southbound.edge.append import Appender
+from southbound.edge.bookmarks import Bookmark
 from southbound.edge.kafka import Message
-from southbound.edge.marks import Mark
 from southbound.edge.tail import EndAsker, RangeReader
 from southbound.errors import EdgeError, SouthboundError, WireError
 from southbound.janitor.books import Books, Position
@@ -107,7 +107,7 @@ class Ledgers:
             texts = list(dict.fromkeys(text for text, _ in entries))
             verdict = judge(self._books.held_in(name, texts), entries)
             self._mend(journal, verdict.mend)
-            at = journal.mark_at(until)
+            at = journal.bookmark_at(until)
             self._books.take_journal(name, verdict.held, Position(end.kafka_id, *at))
 
     def _mend(self, journal: Journal, mend: dict[str, Held]) -> None:
@@ -161,7 +161,7 @@ class MovesLedger:
             texts = list(dict.fromkeys(one.text for one in written))
             after, again = judge_moves(self._books.moves(self.cluster.id, texts), written)
             self._repeat(again)
-            at = self._reader.mark_at(until)
+            at = self._reader.bookmark_at(until)
             place = Position(kafka_id, *at)
             self._books.take_moves(self.cluster.id, self._name, after, place)
 
@@ -231,10 +231,10 @@ class MovesLedger:
         return WrittenMove(text, entry, message.timestamp()[1] * 1000)
 
 
-def _begin(known: Position | None, end: Position, name: str) -> Mark:
+def _begin(known: Position | None, end: Position, name: str) -> Bookmark:
     """Return where to go on. Raises `EdgeError` when the log is not the one it was."""
     if known is None:
-        return Mark(0)
+        return Bookmark(0)
     if known.kafka_id != end.kafka_id:
         raise EdgeError(
             f"{name} lies in another Kafka cluster than before "
@@ -247,4 +247,4 @@ def _begin(known: Position | None, end: Position, name: str) -> Mark:
             "made anew",
             retryable=False,
         )
-    return Mark(known.offset, known.leader_epoch)
+    return Bookmark(known.offset, known.leader_epoch)

@@ -29,6 +29,7 @@ from threading import Semaphore
 
 import msgspec
 
+from southbound.edge.bookmarks import seek
 from southbound.edge.kafka import (
     Consumer,
     KafkaError,
@@ -40,7 +41,6 @@ from southbound.edge.kafka import (
     new_consumer,
     one_of_many,
 )
-from southbound.edge.marks import seek
 from southbound.errors import EdgeError
 from southbound.nca.effects import Assignment
 from southbound.nca.events import Mark, Record

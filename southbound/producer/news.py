@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from southbound.edge.bookmarks import Bookmark, Place
 from southbound.edge.feed import ASK_S, UNTRIED, ClusterFeed
 from southbound.edge.kafka import (
     Consumer,
@@ -23,7 +24,6 @@ from southbound.edge.kafka import (
     edge_error,
     end_offsets,
 )
-from southbound.edge.marks import Mark, Place
 from southbound.errors import EdgeError, WireError
 from southbound.partitioning.hashing import spread
 from southbound.partitioning.topology import INTEREST_TOPIC, STATUS_TOPIC, Cluster
@@ -119,14 +119,14 @@ class ClusterNews:
 
     # Reading: what the feed calls.
 
-    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Mark:
+    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Bookmark:
         """Return where to begin: interest at its beginning, reports at their end."""
         low, high = end_offsets(consumer, *place, timeout_s=ASK_S)
         if place[0] != STATUS_TOPIC or self._feed.is_noted:
-            return Mark(low)
+            return Bookmark(low)
         # Only what was settled at the first attempt is an end from before anything was watched.
         if not self._is_late and self._feed.trouble == UNTRIED:
-            return Mark(high)
+            return Bookmark(high)
         try:
             found = consumer.offsets_for_times(
                 [TopicPartition(*place, self._since_ms)], timeout=ASK_S
@@ -135,9 +135,9 @@ class ClusterNews:
             raise edge_error(error, "looking for reports of a while ago") from error
         if found.error is not None:
             raise edge_error(found.error, "looking for reports of a while ago")
-        return Mark(found.offset if found.offset >= 0 else high)
+        return Bookmark(found.offset if found.offset >= 0 else high)
 
-    def take(self, messages: Sequence[Message], positions: Mapping[Place, Mark]) -> None:
+    def take(self, messages: Sequence[Message], positions: Mapping[Place, Bookmark]) -> None:
         """Take a batch; reports are told without the lock, in their order."""
         reports: list[Report] = []
         with self._turn:

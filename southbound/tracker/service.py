@@ -19,10 +19,10 @@ from pathlib import Path
 
 import msgspec
 
+from southbound.edge.bookmarks import Bookmark, Place
 from southbound.edge.feed import ASK_S, ClusterFeed
 from southbound.edge.kafka import Consumer, Message, end_offsets
 from southbound.edge.log_time import LogTime
-from southbound.edge.marks import Mark, Place
 from southbound.errors import EdgeError, SouthboundError, WireError
 from southbound.partitioning.hashing import spread
 from southbound.partitioning.topology import INTEREST_TOPIC, STATUS_TOPIC, Cluster, Topology
@@ -446,7 +446,7 @@ class _Following:
     def __init__(self, service: TrackerService, cluster: Cluster) -> None:
         self._service = service
         self._kafka_id = ""
-        self._known: dict[Place, tuple[str, Mark]] | None = None
+        self._known: dict[Place, tuple[str, Bookmark]] | None = None
         client_id = f"{service.settings.client_id}-{cluster.id}"
         self.feed = ClusterFeed(cluster, client_id, (STATUS_TOPIC, INTEREST_TOPIC), self)
 
@@ -454,7 +454,7 @@ class _Following:
     def _cluster(self) -> str:
         return self.feed.cluster.id
 
-    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Mark:
+    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Bookmark:
         """Return where to go on: where it stood, or at the beginning of what the topic holds."""
         if self._known is None:
             reader = self._service.store.reader()
@@ -469,9 +469,9 @@ class _Following:
             return stood[1]
         if stood is not None:
             self.lost(place)
-        return Mark(low)
+        return Bookmark(low)
 
-    def take(self, messages: Sequence[Message], positions: Mapping[Place, Mark]) -> None:
+    def take(self, messages: Sequence[Message], positions: Mapping[Place, Bookmark]) -> None:
         """Take a batch; a record that cannot be read is counted and passed over."""
         reports: list[Report] = []
         presences: list[Presence] = []

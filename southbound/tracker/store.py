@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from southbound import failpoints
-from southbound.edge.marks import NO_EPOCH, Mark
+from southbound.edge.bookmarks import NO_EPOCH, Bookmark
 from southbound.errors import ConfigError, EdgeError, Fault
 from southbound.resources import host_scope, vpc_scope
 from southbound.tracker.standing import Standing
@@ -68,7 +68,7 @@ MIGRATIONS: tuple[str, ...] = (
 """Script `i` brings a file of version `i` to version `i + 1`."""
 
 BESIDE = """
-    CREATE TABLE IF NOT EXISTS marks (
+    CREATE TABLE IF NOT EXISTS bookmarks (
         cluster TEXT, topic TEXT, partition INTEGER, next INTEGER NOT NULL,
         leader_epoch INTEGER NOT NULL, PRIMARY KEY (cluster, topic, partition)
     ) WITHOUT ROWID
@@ -164,7 +164,7 @@ class Read(NamedTuple):
     kafka_id: str
     reports: Sequence[Report]
     presences: Sequence[Presence]
-    positions: Mapping[tuple[str, int], Mark]
+    positions: Mapping[tuple[str, int], Bookmark]
     now_us: int
 
 
@@ -366,14 +366,16 @@ class Reader:
         )
         return [(id, count) for id, count in rows]
 
-    def positions(self, cluster: str) -> dict[tuple[str, int], tuple[str, Mark]]:
+    def positions(self, cluster: str) -> dict[tuple[str, int], tuple[str, Bookmark]]:
         """Return where reading goes on: (topic, partition) to (Kafka's cluster id, mark)."""
         rows = self._connection.execute(
             "SELECT topic, partition, kafka_id, next, coalesce(leader_epoch, ?) FROM positions"
-            " LEFT JOIN marks USING (cluster, topic, partition, next) WHERE cluster = ?",
+            " LEFT JOIN bookmarks USING (cluster, topic, partition, next) WHERE cluster = ?",
             (NO_EPOCH, cluster),
         )
-        return {(topic, number): (kafka_id, Mark(*mark)) for topic, number, kafka_id, *mark in rows}
+        return {
+            (topic, number): (kafka_id, Bookmark(*mark)) for topic, number, kafka_id, *mark in rows
+        }
 
     def counts(self) -> tuple[int, int]:
         """Return how many hosts are known, and how many resources failed or wait."""
@@ -408,7 +410,7 @@ class Writing(Reader):
             ],
         )
         self._connection.executemany(
-            "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO bookmarks VALUES (?, ?, ?, ?, ?)",
             [(batch.cluster, *place, *mark) for place, mark in batch.positions.items()],
         )
 
@@ -446,7 +448,7 @@ class Writing(Reader):
 
     def forget_position(self, cluster: str, topic: str, partition: int) -> None:
         """Read a partition from its beginning next time."""
-        for table in ("positions", "marks"):
+        for table in ("positions", "bookmarks"):
             self._connection.execute(
                 f"DELETE FROM {table} WHERE cluster = ? AND topic = ? AND partition = ?",  # noqa: S608  # our own tables
                 (cluster, topic, partition),

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from southbound.edge.bookmarks import Bookmark, Place
 from southbound.edge.feed import ClusterFeed
 from southbound.edge.kafka import Consumer, KafkaError, Message
-from southbound.edge.marks import Mark, Place
 from southbound.errors import EdgeError
 from southbound.partitioning.topology import Cluster
 
@@ -51,15 +51,15 @@ class Hand:
 
     def __init__(self) -> None:
         self.refuses = False
-        self.taken: list[tuple[int, dict[Place, Mark]]] = []
+        self.taken: list[tuple[int, dict[Place, Bookmark]]] = []
         self.steps: list[str] = []
         self.gone: list[Place] = []
 
-    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Mark:
+    def begin(self, consumer: Consumer, place: Place, kafka_id: str) -> Bookmark:
         """Begin at the beginning."""
-        return Mark(0)
+        return Bookmark(0)
 
-    def take(self, messages: Sequence[Message], positions: Mapping[Place, Mark]) -> None:
+    def take(self, messages: Sequence[Message], positions: Mapping[Place, Bookmark]) -> None:
         """Take, or refuse."""
         if self.refuses:
             raise EdgeError("disk full", retryable=True)
@@ -76,7 +76,7 @@ class Hand:
 
 def _feed(hand: Hand) -> ClusterFeed:
     feed = ClusterFeed(_CLUSTER, "test", ["t"], hand)
-    feed._positions[_AT] = Mark(0)
+    feed._positions[_AT] = Bookmark(0)
     feed._behind = {_AT}
     return feed
 
@@ -91,8 +91,8 @@ def test_a_position_moves_on_behind_what_was_taken() -> None:
     hand = Hand()
     feed = _feed(hand)
     _take(feed, Told(4), Told(7))
-    assert hand.taken == [(2, {_AT: Mark(8)})]
-    assert feed._positions == {_AT: Mark(8)}
+    assert hand.taken == [(2, {_AT: Bookmark(8)})]
+    assert feed._positions == {_AT: Bookmark(8)}
     assert not feed.is_caught_up
 
 
@@ -103,10 +103,10 @@ def test_what_is_refused_is_read_again() -> None:
     hand.refuses = True
     with pytest.raises(EdgeError, match="disk full"):
         _take(feed, Told(4))
-    assert feed._positions == {_AT: Mark(0)}
+    assert feed._positions == {_AT: Bookmark(0)}
     hand.refuses = False
     _take(feed, Told(4))
-    assert feed._positions == {_AT: Mark(5)}
+    assert feed._positions == {_AT: Bookmark(5)}
 
 
 def test_an_end_is_reached_without_a_record() -> None:
@@ -115,7 +115,7 @@ def test_an_end_is_reached_without_a_record() -> None:
     feed = _feed(hand)
     _take(feed, Told(9, KafkaError._PARTITION_EOF))
     assert feed.is_caught_up
-    assert feed._positions == {_AT: Mark(9)}
+    assert feed._positions == {_AT: Bookmark(9)}
     assert hand.taken == []
 
 
@@ -146,7 +146,7 @@ def test_a_gap_that_nobody_could_note_is_found_again() -> None:
     hand.refuses = True
     with pytest.raises(EdgeError, match="disk full"):
         _take(feed, Told(5, KafkaError._AUTO_OFFSET_RESET))
-    assert feed._positions == {_AT: Mark(5, 3)}
+    assert feed._positions == {_AT: Bookmark(5, 3)}
 
 
 def test_an_epoch_belongs_to_the_record_directly_before_a_position() -> None:
@@ -154,15 +154,15 @@ def test_an_epoch_belongs_to_the_record_directly_before_a_position() -> None:
     hand = Hand()
     feed = _feed(hand)
     _take(feed, Told(4, epoch=3))
-    assert hand.taken == [(1, {_AT: Mark(5, 3)})]
+    assert hand.taken == [(1, {_AT: Bookmark(5, 3)})]
     _take(feed, Told(5, KafkaError._PARTITION_EOF))
-    assert feed._positions == {_AT: Mark(5, 3)}
+    assert feed._positions == {_AT: Bookmark(5, 3)}
     _take(feed, Told(6, KafkaError._PARTITION_EOF))
-    assert feed._positions == {_AT: Mark(6)}
+    assert feed._positions == {_AT: Bookmark(6)}
     _take(feed, Told(6, epoch=4), Told(7, KafkaError._PARTITION_EOF))
-    assert feed._positions == {_AT: Mark(7, 4)}
+    assert feed._positions == {_AT: Bookmark(7, 4)}
     _take(feed, Told(8, epoch=4), Told(10, KafkaError._PARTITION_EOF))
-    assert feed._positions == {_AT: Mark(10)}
+    assert feed._positions == {_AT: Bookmark(10)}
 
 
 def test_a_trouble_is_named_and_ends_with_the_next_record() -> None:

@@ -33,7 +33,7 @@ from southbound.directory.topologies import decode_stored, encode_stored
 from southbound.directory.verdict import Held, judge
 from southbound.documents.reading import read_texts
 from southbound.documents.topology import dump_topology, read_topology
-from southbound.edge.marks import Mark
+from southbound.edge.bookmarks import Bookmark
 from southbound.edge.redis import RedisLink
 from southbound.edge.resp import Answer
 from southbound.errors import ConfigError, SouthboundError, WireError
@@ -424,7 +424,7 @@ def _status(data: bytes) -> None:
     tracker = _tracker().service
     report = decode_report(data)
     presence = Presence("v", report.host, is_here=bool(len(data) % 2))
-    tracker.taken(Read("c1", "k", [report], [presence], {("sb.status", 0): Mark(1)}, 1_000_000))
+    tracker.taken(Read("c1", "k", [report], [presence], {("sb.status", 0): Bookmark(1)}, 1_000_000))
     for entry in report.entries[:3]:
         _answered(Request("GET", ("v1", "hosts", report.host), {}))
         _answered(Request("GET", ("v1", "changesets", entry.changeset), {}))

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from southbound.edge.bookmarks import Bookmark, Place
 from southbound.edge.log_time import LogTime
-from southbound.edge.marks import Mark, Place
 from southbound.errors import EdgeError, SouthboundError
 from southbound.partitioning.placement import Address, parse_vpc_placement
 from southbound.resources import Scope, vpc_scope
@@ -303,7 +303,7 @@ class Tracker:
                 reached[where.topic, where.partition] = end
         if not reached:
             return False
-        marks = {place: Mark(end) for place, end in reached.items()}
+        marks = {place: Bookmark(end) for place, end in reached.items()}
         service.following(cluster).take(messages, marks)
         for (topic, number), end in reached.items():
             self._positions[Address(cluster, topic, number)] = end

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from southbound.edge.marks import Mark
+from southbound.edge.bookmarks import Bookmark
 from southbound.partitioning.topology import Topology
 from southbound.resources import ResourceKey, host_scope, vpc_scope
 from southbound.settings import TrackerSettings
@@ -59,7 +59,7 @@ def inventory(
 def read(*reports: Report, presences: Iterable[Presence] = (), next_: int = 1) -> Read:
     """Return a batch of cluster `c1`."""
     return Read(
-        "c1", "kafka", reports, tuple(presences), {("sb.status", 0): Mark(next_)}, 1_000_000
+        "c1", "kafka", reports, tuple(presences), {("sb.status", 0): Bookmark(next_)}, 1_000_000
     )
 
 

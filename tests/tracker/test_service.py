@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
-from southbound.edge.marks import Mark
+from southbound.edge.bookmarks import Bookmark
 from southbound.errors import EdgeError
 from southbound.partitioning.hashing import spread
 from southbound.partitioning.topology import INTEREST_TOPIC, STATUS_TOPIC, Cluster
@@ -305,7 +305,7 @@ def test_a_gap_makes_it_forget_who_followed_in_that_partition(tracker: TrackerSe
         if spread(vpc, cluster.interest_partitions) != number
     )
     here = [Presence("v", "h", is_here=True), Presence(other, "h", is_here=True)]
-    batch = read(presences=here)._replace(positions={(INTEREST_TOPIC, number): Mark(9)})
+    batch = read(presences=here)._replace(positions={(INTEREST_TOPIC, number): Bookmark(9)})
     tracker.taken(batch)
     tracker.lost(cluster, (INTEREST_TOPIC, number))
     reader = tracker.store.reader()

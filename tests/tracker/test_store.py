@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from southbound.edge.marks import Mark
+from southbound.edge.bookmarks import Bookmark
 from southbound.errors import ConfigError, EdgeError
 from southbound.producer.tracker_core import Applied, TrackedPart, TrackerCore
 from southbound.resources import host_scope
@@ -246,14 +246,14 @@ def test_positions_change_with_what_was_read(store: Store, tmp_path: Path) -> No
     again = Store(tmp_path)
     again.open()
     reader = again.reader()
-    assert reader.positions("c1") == {("sb.status", 0): ("kafka", Mark(1))}
+    assert reader.positions("c1") == {("sb.status", 0): ("kafka", Bookmark(1))}
     assert reader.positions("c2") == {}
     assert reader.standings("h")[0].revision == 1
     reader.close()
     again.close()
 
 
-def _marks(store: Store) -> dict[tuple[str, int], tuple[str, Mark]]:
+def _marks(store: Store) -> dict[tuple[str, int], tuple[str, Bookmark]]:
     reader = store.reader()
     try:
         return reader.positions("c1")
@@ -265,17 +265,17 @@ def test_a_position_has_the_epoch_that_was_told_with_it(store: Store, tmp_path: 
     """It goes with the position, and one that software without epochs moved on has none."""
     at = ("sb.status", 0)
     with store.transaction() as writing:
-        writing.read(read(report("h", line(KEY, 1)))._replace(positions={at: Mark(7, 3)}))
-    assert _marks(store) == {at: ("kafka", Mark(7, 3))}
+        writing.read(read(report("h", line(KEY, 1)))._replace(positions={at: Bookmark(7, 3)}))
+    assert _marks(store) == {at: ("kafka", Bookmark(7, 3))}
     with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as older:
         older.execute("INSERT OR REPLACE INTO positions VALUES ('c1', 'sb.status', 0, 'kafka', 9)")
-    assert _marks(store) == {at: ("kafka", Mark(9))}
+    assert _marks(store) == {at: ("kafka", Bookmark(9))}
     with store.transaction() as writing:
         writing.forget_position("c1", *at)
         writing.read(
-            read(report("h", line(KEY, 1)))._replace(positions={("sb.status", 1): Mark(7)})
+            read(report("h", line(KEY, 1)))._replace(positions={("sb.status", 1): Bookmark(7)})
         )
-    assert _marks(store) == {("sb.status", 1): ("kafka", Mark(7))}
+    assert _marks(store) == {("sb.status", 1): ("kafka", Bookmark(7))}
 
 
 def test_a_file_of_before_epochs_goes_on_where_it_stood(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_a_file_of_before_epochs_goes_on_where_it_stood(tmp_path: Path) -> None:
         older.execute("INSERT INTO positions VALUES ('c1', 'sb.status', 0, 'kafka', 9)")
     store = Store(tmp_path)
     store.open()
-    assert _marks(store) == {("sb.status", 0): ("kafka", Mark(9))}
+    assert _marks(store) == {("sb.status", 0): ("kafka", Bookmark(9))}
     store.close()
     with closing(sqlite3.connect(tmp_path / FILE)) as again:
         assert again.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)

@@ -30,22 +30,22 @@ Place = tuple[str, int]
 """A topic and a partition of it."""
 
 
-class Mark(NamedTuple):
+class Bookmark(NamedTuple):
     """The offset that is read next, and the leader's epoch of the record directly before it."""
 
     next: int
     leader_epoch: int = NO_EPOCH
 
-    def reaching(self, offset: int) -> Mark:
+    def reaching(self, offset: int) -> Bookmark:
         """Return the mark of whoever found no record before an offset: it never goes back."""
-        return self if offset <= self.next else Mark(offset)
+        return self if offset <= self.next else Bookmark(offset)
 
     def of(self, topic: str, partition: int) -> TopicPartition:
         """Return what a consumer is assigned to go on here."""
         return TopicPartition(topic, partition, self.next, leader_epoch=self.leader_epoch)
 
 
-def go_on(consumer: Consumer, marks: Mapping[Place, Mark]) -> None:
+def go_on(consumer: Consumer, marks: Mapping[Place, Bookmark]) -> None:
     """Assign a consumer to these partitions, from these marks; each that has an epoch is checked.
 
     A log that has lost what lies before a mark comes as `_AUTO_OFFSET_RESET`, not as records. An
@@ -73,7 +73,7 @@ def seek(consumer: Consumer, place: TopicPartition) -> None:
             return
 
 
-def mark_behind(message: Message) -> Mark:
+def bookmark_behind(message: Message) -> Bookmark:
     """Return the mark directly behind a record."""
     epoch = message.leader_epoch()
-    return Mark((message.offset() or 0) + 1, NO_EPOCH if epoch is None else epoch)
+    return Bookmark((message.offset() or 0) + 1, NO_EPOCH if epoch is None else epoch)
