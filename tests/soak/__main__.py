@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -37,6 +38,8 @@ def main() -> int:
     parser.add_argument("--record", type=Path)
     given = parser.parse_args()
     at = now()
+    # Whoever ends it early has its servers ended, too.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     # That a cluster is away is what is done to it: agents of this process need not say so.
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="southbound-soak-") as folder:
