@@ -82,7 +82,7 @@ MIGRATIONS: tuple[str, ...] = (
 _SWEPT = 1
 _DOUBTED = 2
 _LEADER_EPOCH_BIT = 8
-"""Bits of a stream's `swept`, whose name is older than the others: who knows none of them reads the first.
+"""Bits of a stream's `swept`, whose name is older than all but the first of them.
 
 From the last of them on stands the leader's epoch, plus one; 0: not known.
 """
