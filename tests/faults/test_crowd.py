@@ -236,7 +236,7 @@ def _kill(site: Site) -> tuple[float, float]:
     eventually(lambda: not answers(site.broker.port), within_s=60)
     cut_s = time.monotonic()
     site.broker.start(kafka_program())
-    eventually(lambda: answers(site.broker.port), within_s=120)
+    eventually(lambda: answers(site.broker.port), within_s=300)
     return cut_s, time.monotonic()
 
 
