@@ -24,7 +24,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are it
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from southbound.edge.answers import answer_of, asking_s, await_all
-from southbound.edge.kafka import KafkaError, KafkaException, base_config, edge_error
+from southbound.edge.kafka import (
+    KafkaError,
+    KafkaException,
+    base_config,
+    edge_error,
+    told_kafka_id,
+)
 from southbound.edge.topics import TopicSettings, TopicSpec, topics_of
 from southbound.errors import ConfigError, EdgeError, Fault
 from southbound.partitioning.topology import Cluster, Topology
@@ -78,13 +84,7 @@ class ClusterAdmin:
 
     def kafka_id(self) -> str:
         """Return the id by which the brokers call their cluster."""
-        doing = f"asking cluster {self.cluster.id} for its id"
-        try:
-            # What names the brokers alone aborts the process where none is in office (librdkafka 2.16).
-            metadata = self._open().list_topics(timeout=self._asking_s)
-        except KafkaException as error:
-            raise edge_error(error, doing) from error
-        return str(metadata.cluster_id)
+        return told_kafka_id(self._open(), self.cluster.id, self._asking_s)
 
     def check_identity(self) -> None:
         """Raise `ConfigError` when the brokers are another Kafka cluster than the topology names."""

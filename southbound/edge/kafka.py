@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -140,6 +141,26 @@ def new_producer(cluster: Cluster, client_id: str, overrides: Settings | None = 
 def new_consumer(cluster: Cluster, client_id: str, overrides: Settings | None = None) -> Consumer:
     """Make a consumer without an assignment. Connecting happens in the background."""
     return Consumer({**consumer_config(cluster, client_id), **(overrides or {})})
+
+
+class _Lister(Protocol):
+    """What any client of the library can do, an administrator's too."""
+
+    def list_topics(self, *topic: Any, **options: Any) -> Any: ...
+
+
+def told_kafka_id(client: _Lister, cluster: str, timeout_s: float, topic: str | None = None) -> str:
+    """Ask a cluster for the id that its brokers name, with no more than one topic's metadata if given.
+
+    It is not asked for by DescribeCluster: of an answer without brokers librdkafka 2.16 makes neither a
+    result nor an error, which an assertion forbids (`rd_kafka_DescribeClusterResponse_parse`). Raises
+    `EdgeError`.
+    """
+    try:
+        metadata = client.list_topics(topic, timeout=timeout_s)
+    except KafkaException as error:
+        raise edge_error(error, f"asking cluster {cluster} for its id") from error
+    return str(metadata.cluster_id)
 
 
 def edge_error(error: KafkaError | KafkaException, doing: str) -> EdgeError:

@@ -30,6 +30,7 @@ from southbound.edge.kafka import (
     edge_error,
     new_consumer,
     new_producer,
+    told_kafka_id,
 )
 from southbound.edge.log_time import LogTime
 from southbound.edge.tail import check_same_cluster
@@ -111,13 +112,7 @@ class SlotEnds:
     def _identify(self, client: AdminClient, timeout_s: float) -> None:
         if self._identified_at and time.monotonic() - self._identified_at < _IDENTITY_S:
             return
-        doing = f"asking cluster {self._cluster.id} for its id"
-        try:
-            # What names the brokers alone aborts the process where none is in office (librdkafka 2.16).
-            metadata = client.list_topics(STATUS_TOPIC, timeout=asking_s(timeout_s))
-        except KafkaException as error:
-            raise edge_error(error, doing) from error
-        found = str(metadata.cluster_id)
+        found = told_kafka_id(client, self._cluster.id, asking_s(timeout_s), STATUS_TOPIC)
         check_same_cluster(self._cluster.id, self._kafka_id, found)
         self._kafka_id = found
         self._identified_at = time.monotonic()

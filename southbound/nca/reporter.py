@@ -17,9 +17,9 @@ from southbound.edge.kafka import (
     KafkaException,
     Message,
     Producer,
-    edge_error,
     new_producer,
     one_of_many,
+    told_kafka_id,
 )
 from southbound.partitioning.hashing import spread
 from southbound.partitioning.topology import INTEREST_TOPIC, STATUS_TOPIC, Cluster
@@ -67,11 +67,7 @@ class Reporter:
 
     def kafka_id(self, cluster: Cluster, timeout_s: float) -> str:
         """Ask the cluster for the id that its brokers name. Raises `EdgeError`."""
-        try:
-            metadata = self._producer(cluster).list_topics(STATUS_TOPIC, timeout=timeout_s)
-        except KafkaException as error:
-            raise edge_error(error, f"asking cluster {cluster.id} for its id") from error
-        return str(metadata.cluster_id)
+        return told_kafka_id(self._producer(cluster), cluster.id, timeout_s, STATUS_TOPIC)
 
     def topic_ids(
         self, cluster: Cluster, topics: Collection[str], timeout_s: float

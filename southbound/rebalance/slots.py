@@ -52,19 +52,21 @@ class Slots:
 
     def ends(self, addresses: Iterable[Address]) -> dict[Address, int]:
         """Return the offset that the next record of each slot will get."""
-        found: dict[Address, int] = {}
-        for cluster, there in _by_cluster(addresses, lambda address: address.cluster):
-            asker = self._asker(cluster)
-            ends = asker.ends([_place(address) for address in there], self._timeout_s)
-            found.update((address, ends[_place(address)]) for address in there)
-        return found
+        return self._asked(addresses, SlotEnds.ends)
 
     def begins(self, addresses: Iterable[Address]) -> dict[Address, int]:
         """Return the first offset of each slot that can be read."""
+        return self._asked(addresses, SlotEnds.begins)
+
+    def _asked(
+        self,
+        addresses: Iterable[Address],
+        question: Callable[[SlotEnds, Iterable[Place], float], dict[Place, int]],
+    ) -> dict[Address, int]:
         found: dict[Address, int] = {}
         for cluster, there in _by_cluster(addresses, lambda address: address.cluster):
-            begins = self._asker(cluster).begins(map(_place, there), self._timeout_s)
-            found.update((address, begins[_place(address)]) for address in there)
+            told = question(self._asker(cluster), map(_place, there), self._timeout_s)
+            found.update((address, told[_place(address)]) for address in there)
         return found
 
     def read(self, ranges: Mapping[Address, tuple[int, int]]) -> dict[Address, list[Record]]:

@@ -367,7 +367,7 @@ class Reader:
         return [(id, count) for id, count in rows]
 
     def positions(self, cluster: str) -> dict[tuple[str, int], tuple[str, Bookmark]]:
-        """Return where reading goes on: (topic, partition) to (Kafka's cluster id, mark)."""
+        """Return where reading goes on: (topic, partition) to (Kafka's cluster id, bookmark)."""
         rows = self._connection.execute(
             "SELECT topic, partition, kafka_id, next, coalesce(leader_epoch, ?) FROM positions"
             " LEFT JOIN bookmarks USING (cluster, topic, partition, next) WHERE cluster = ?",

@@ -31,12 +31,7 @@ local function release(text, waiting_text, epoch)
   for _, r in ipairs(reservations(waiting_text)) do
     if r.epoch <= epoch then add(r.pool, r.slot, -1) else rest[#rest + 1] = r end
   end
-  if #rest == 0 then
-    freed[#freed + 1] = text
-  else
-    kept[#kept + 1] = text
-    kept[#kept + 1] = reservations_text(rest)
-  end
+  leave_reservations(text, rest, freed, kept)
 end
 
 for i, start in ipairs(starts) do

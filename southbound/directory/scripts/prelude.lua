@@ -114,6 +114,16 @@ local function reservations_text(list)
   return table.concat(parts, '|')
 end
 
+-- Notes what is left of a key's reservations: in `kept`, as key and value, or in `freed` when nothing is.
+local function leave_reservations(text, rest, freed, kept)
+  if #rest == 0 then
+    freed[#freed + 1] = text
+  else
+    kept[#kept + 1] = text
+    kept[#kept + 1] = reservations_text(rest)
+  end
+end
+
 -- The name of a row within its class, which is its key text without the letter before it.
 local function field_of(text) return string.sub(text, 3) end
 

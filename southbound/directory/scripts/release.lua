@@ -25,14 +25,7 @@ for i, text in ipairs(texts) do
       rest[#rest + 1] = r
     end
   end
-  if given_up > before then
-    if #rest == 0 then
-      freed[#freed + 1] = text
-    else
-      kept[#kept + 1] = text
-      kept[#kept + 1] = reservations_text(rest)
-    end
-  end
+  if given_up > before then leave_reservations(text, rest, freed, kept) end
 end
 write_counts()
 delete_many(P .. 'reserved', freed)
